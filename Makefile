@@ -1,0 +1,70 @@
+# Every task of the project. `make` alone prints what there is.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BUF := node_modules/.installed
+JOBS ?= 2
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv proto check-proto lint-proto lint format test demo bench check clean system-packages
+
+help: ## Print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+venv: $(STAMP) ## Create .venv with everything that development needs
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make venv: Python 3.11 or newer is needed; name one: make venv PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[node,mcp,demo,dev]'
+	@touch $@
+
+proto: $(STAMP) ## Generate protocol/intertie/v1 from the .proto files
+	@$(BIN)/python scripts/generate-protos
+
+check-proto: $(STAMP) ## Check that the generated code is fresh
+	@$(BIN)/python scripts/generate-protos --check
+
+lint-proto: $(BUF) ## Lint the .proto files with buf (needs npm)
+	node_modules/.bin/buf lint
+
+$(BUF): package.json
+	@npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
+
+lint: $(STAMP) ## Check style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@mkdir -p build
+	@$(BIN)/lint-imports --no-logo > build/lint-imports.txt || { cat build/lint-imports.txt; exit 1; }
+
+format: $(STAMP) ## Rewrite the Python files in the project's style
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+
+check: check-proto lint-proto lint ## All static checks
+
+test: $(STAMP) ## Run the tests (ARGS="-k name" narrows, JOBS=4 widens)
+	$(BIN)/python -m pytest -n $(JOBS) tests --ignore=tests/bench $(ARGS)
+
+demo: $(STAMP) ## Start three grids here and let one buy from another
+	$(BIN)/intertie demo $(ARGS)
+
+bench: $(STAMP) ## Measure calls a second; writes build/bench.json
+	@mkdir -p build
+	$(BIN)/python tests/bench/run.py --output build/bench.json $(ARGS)
+
+system-packages: ## Install missing system packages (Debian, as root) or say which
+	@scripts/install-system-packages
+
+clean: ## Remove everything that was built, .venv and node_modules included
+	rm -rf $(VENV) node_modules build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
