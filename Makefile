@@ -12,7 +12,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv proto check-proto lint-proto lint format test demo bench check clean system-packages
+.PHONY: help venv proto check-proto lint-proto lint format test kills demo bench check clean system-packages
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ check: check-proto lint-proto lint ## All static checks
 
 test: $(STAMP) ## Run the tests (ARGS="-k name" narrows, JOBS=4 widens)
 	$(BIN)/python -m pytest -n $(JOBS) tests --ignore=tests/bench $(ARGS)
+
+kills: $(STAMP) ## Kill nodes fifty times under traffic (KILLS=n, SEED=n)
+	KILLS=$${KILLS:-50} $(BIN)/python -m pytest -s tests/federation/test_random_kills.py $(ARGS)
 
 demo: $(STAMP) ## Start three grids here and let one buy from another
 	$(BIN)/intertie demo $(ARGS)

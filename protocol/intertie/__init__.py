@@ -1,0 +1,1 @@
+"""Intertie: the open protocol between AI power grids, as a Python package."""

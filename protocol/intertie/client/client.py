@@ -1,0 +1,258 @@
+"""The consumer's client: find an offer, call it, see what it cost (design §1, §3 consumer face)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, Unpack
+
+from intertie.amounts import check_amount
+from intertie.client.catalog import CatalogChange, CatalogWatcher
+from intertie.client.channel import bearer, check_security, check_target, open_channel
+from intertie.client.events import InvocationItem
+from intertie.client.following import Follower
+from intertie.client.requests import InvocationOptions, make_invocation, make_payload, new_id
+from intertie.client.results import CallResult, InvocationError, check_outcome, conclude
+from intertie.client.retries import with_retries
+from intertie.client.stream import CallStream
+from intertie.errors import IntertieError
+from intertie.v1 import account_pb2 as account_pb
+from intertie.v1 import catalog_pb2 as catalog_pb
+from intertie.v1 import invocation_pb2 as invocation_pb
+from intertie.v1.account_pb2_grpc import AccountServiceStub
+from intertie.v1.catalog_pb2 import ListedOffer, OfferKind
+from intertie.v1.catalog_pb2_grpc import CatalogServiceStub
+from intertie.v1.event_pb2 import InputReply
+from intertie.v1.invocation_pb2_grpc import InvocationServiceStub
+from intertie.v1.task_pb2 import TaskState
+
+if TYPE_CHECKING:
+    from grpc.aio import Channel, UnaryUnaryMultiCallable
+
+    from intertie.v1.account_pb2_grpc import AccountServiceAsyncStub
+    from intertie.v1.catalog_pb2_grpc import CatalogServiceAsyncStub
+    from intertie.v1.invocation_pb2_grpc import InvocationServiceAsyncStub
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Kind = Literal["agent", "tool", "model", "environment"]
+State = Literal[
+    "SUBMITTED", "WORKING", "INPUT_REQUIRED", "AUTH_REQUIRED", "COMPLETED", "FAILED", "CANCELED", "REJECTED"
+]
+
+ASK_TIMEOUT_S: Final = 15.0
+"""How long a question is repeated while the node cannot be reached."""
+PAGE_SIZE: Final = 100
+_MAX_PAGES: Final = 100_000
+
+
+class Client:
+    """A consumer of one node. Used as an async context manager; one is enough for an application.
+
+    `target` is "host:port" or "unix:/path", `token` the account's. `tls_root` are PEM certificates to trust
+    instead of the system's. `insecure` means plaintext, which is refused but on loopback. Raises
+    INVALID_ARGUMENT, UNAUTHENTICATED or PERMISSION_DENIED if these do not do.
+
+    Every method raises IntertieError. Requests are repeated after transport failures, which is safe since
+    every invocation and reply has its own id; only the node itself unreachable for long is NODE_UNAVAILABLE.
+    """
+
+    def __init__(self, target: str, token: str, *, tls_root: bytes | None = None, insecure: bool = False) -> None:
+        check_security(check_target(target), tls_root=tls_root, insecure=insecure)
+        self._target = target
+        self._metadata = bearer(token)
+        self._tls_root = tls_root
+        self._insecure = insecure
+        self._channel: Channel | None = None
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"Client({self._target!r})"
+
+    async def __aenter__(self) -> Self:
+        channel = open_channel(self._target, tls_root=self._tls_root, insecure=self._insecure)
+        self._channel = channel
+        self._catalog: CatalogServiceAsyncStub = CatalogServiceStub(channel)
+        self._invocations: InvocationServiceAsyncStub = InvocationServiceStub(channel)
+        self._accounts: AccountServiceAsyncStub = AccountServiceStub(channel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection, after what was cancelled has been told to the node (at most a second)."""
+        if self._farewells:
+            _, late = await asyncio.wait(self._farewells, timeout=1)
+            for task in late:
+                task.cancel()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    # --- catalog
+
+    async def search(
+        self,
+        text: str = "",
+        *,
+        kind: Kind | None = None,
+        unit: str = "",
+        max_price: int = 0,
+        places: Sequence[str] = (),
+        origin: str = "",
+    ) -> AsyncGenerator[ListedOffer]:
+        """Yield offers, best first, fetching pages as they are needed.
+
+        `text` are words of name, description and tags; `unit` one that is priced; `max_price` in minor units
+        bounds one order plus one atom of each unit (0: no limit); `places` are ISO 3166 codes; `origin` is a
+        grid's name.
+        """
+        request = catalog_pb.SearchRequest(
+            text=text, unit=unit, max_price=check_amount(max_price), origin=origin, page_size=PAGE_SIZE
+        )
+        if kind is not None:
+            request.kind = OfferKind.Value(f"OFFER_KIND_{kind.upper()}")
+        if places:
+            request.policy.places.extend(places)
+        for _ in range(_MAX_PAGES):
+            page = await self._ask(self._catalog.Search, request)
+            for offer in page.offers:
+                yield offer
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def get_offer(self, ref: str) -> ListedOffer:
+        """Return the offer "grid/name"; raises OFFER_UNKNOWN."""
+        answer = await self._ask(self._catalog.Get, catalog_pb.CatalogServiceGetRequest(ref=ref))
+        return answer.offer
+
+    def watch(self) -> AsyncGenerator[CatalogChange]:
+        """Yield the whole catalog, `Synced`, then every change, through broken connections."""
+        return CatalogWatcher(self._catalog, self._metadata).changes()
+
+    # --- invocations
+
+    async def call(
+        self, offer: str | ListedOffer, input: Any = None, *, check: bool = True, **options: Unpack[InvocationOptions]
+    ) -> CallResult:
+        """Invoke `offer` and return how it ended. Streamed pieces are gathered, up to 1 MiB.
+
+        Arguments as of `make_invocation`. Repeated with the same id while the connection fails and time is
+        left. Raises InvocationError if it is refused, or unless `check` is false if it ends FAILED or
+        REJECTED, or if its end cannot be learned. A cancelled call asks the node to stop the work.
+        """
+        invocation = make_invocation(offer, input, **options)
+        request = invocation_pb.CallRequest(invocation=invocation)
+        try:
+            response = await with_retries(
+                lambda timeout: self._invocations.Call(request, metadata=self._metadata, timeout=timeout),
+                invocation.timeout_ms / 1000,
+            )
+            outcome = check_outcome(response.outcome, invocation.id)
+        except asyncio.CancelledError:
+            self._stop(invocation.id)
+            raise
+        except IntertieError as error:
+            raise InvocationError.of(error, invocation.id) from None
+        return conclude(CallResult(outcome), check)
+
+    async def invoke(
+        self, offer: str | ListedOffer, input: Any = None, **options: Unpack[InvocationOptions]
+    ) -> AsyncGenerator[InvocationItem]:
+        """Invoke `offer` and yield what happens, the end last, whatever state it is; resumes by itself.
+
+        Raises InvocationError if it is refused or its end cannot be learned, EVENTS_GONE among its reasons if
+        events are missing without a stated gap. Closing the iterator before the end asks the node to stop.
+        """
+        invocation = make_invocation(offer, input, **options)
+        timeout = invocation.timeout_ms / 1000
+        follower = Follower(self._invocations, self._metadata, invocation.id, invocation=invocation, timeout=timeout)
+        try:
+            async with contextlib.aclosing(follower.items()) as items:
+                async for item in items:
+                    yield item
+        finally:
+            if not follower.ended:
+                self._stop(invocation.id)
+
+    def subscribe(self, id: str, *, after_seq: int = 0) -> AsyncGenerator[InvocationItem]:
+        """Yield events of an invocation with numbers above `after_seq`, the end last; also after the end.
+
+        This is how one that was begun earlier is joined. Closing the iterator leaves the invocation alone.
+        """
+        return Follower(self._invocations, self._metadata, id, after_seq=after_seq).items()
+
+    def stream(self) -> CallStream:
+        """Return the fast path for many invocations at once; an async context manager within this one."""
+        return CallStream(lambda: self._invocations.Stream(metadata=self._metadata))
+
+    async def send_input(
+        self, id: str, request: int, reply: Any, *, media_type: str | None = None, reply_id: str | None = None
+    ) -> None:
+        """Answer an `InputRequested`. `reply_id` is a UUIDv7: the same reply counts once."""
+        body = InputReply(request=request, payload=make_payload(reply, media_type), id=reply_id or new_id())
+        await self._ask(self._invocations.SendInput, invocation_pb.SendInputRequest(id=id, reply=body))
+
+    async def cancel(self, id: str, comment: str = "") -> invocation_pb.InvocationStatus:
+        """Ask to stop and return how the invocation stands; its outcome says how it ended."""
+        request = invocation_pb.CancelRequest(id=id, comment=comment[:256])
+        return (await self._ask(self._invocations.Cancel, request)).status
+
+    async def get(self, id: str) -> invocation_pb.InvocationStatus:
+        """Return how an invocation stands; raises NOT_FOUND."""
+        request = invocation_pb.InvocationServiceGetRequest(id=id)
+        return (await self._ask(self._invocations.Get, request)).status
+
+    async def list(self, *states: State) -> AsyncGenerator[invocation_pb.InvocationStatus]:
+        """Yield the account's invocations, newest first; only those in `states` if any are named."""
+        wanted = [TaskState.Value(f"TASK_STATE_{state}") for state in states]
+        request = invocation_pb.ListRequest(page_size=PAGE_SIZE, states=wanted)
+        for _ in range(_MAX_PAGES):
+            page = await self._ask(self._invocations.List, request)
+            for status in page.invocations:
+                yield status
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    # --- account
+
+    async def account(self) -> account_pb.GetAccountResponse:
+        """Return budget, reserved and spent amounts in minor units of the account's asset."""
+        return await self._ask(self._accounts.GetAccount, account_pb.GetAccountRequest())
+
+    async def charges(self) -> AsyncGenerator[account_pb.AccountCharge]:
+        """Yield what each invocation cost, newest first."""
+        request = account_pb.ListChargesRequest(page_size=PAGE_SIZE)
+        for _ in range(_MAX_PAGES):
+            page = await self._ask(self._accounts.ListCharges, request)
+            for charge in page.charges:
+                yield charge
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    # ---
+
+    async def _ask(self, method: UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+        return await with_retries(
+            lambda timeout: method(request, metadata=self._metadata, timeout=timeout), ASK_TIMEOUT_S
+        )
+
+    def _stop(self, id: str) -> None:
+        """Tell the node, in passing, that nobody waits for an invocation any more."""
+        if self._channel is None:
+            return
+        task = asyncio.get_running_loop().create_task(self._tell_stop(id))
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+
+    async def _tell_stop(self, id: str) -> None:
+        with contextlib.suppress(IntertieError):
+            await self.cancel(id, "The consumer has stopped waiting.")

@@ -1,0 +1,216 @@
+"""The operations that vectors name, carried out by the package `intertie`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from intertie import agreements, amounts, chain, descriptors, digests, envelope, ids, merkle, records
+from intertie.errors import IntertieError
+from intertie.keys import PrivateKey, PublicKey
+from intertie.v1.record_pb2 import RecordProof
+
+Given = dict[str, Any]
+unhex = bytes.fromhex
+
+
+def _charge(given: Given) -> Given:
+    prices = [(int(line["num"]), int(line["den"])) for line in given["prices"]]
+    return {"amount": str(amounts.charge(prices, [int(quantity) for quantity in given["quantities"]]))}
+
+
+def _scale_price(given: Given) -> Given:
+    names = ("num", "den", "markup_num", "markup_den")
+    num, den = amounts.scale_price(*(int(given[name]) for name in names))
+    return {"num": str(num), "den": str(den)}
+
+
+def _apply_tariff(given: Given) -> Given:
+    lines = [(line["unit"], int(line["num"]), int(line["den"])) for line in given["lines"]]
+    priced = amounts.apply_tariff(lines, *(int(given[name]) for name in ("markup_num", "markup_den", "fee")))
+    return {"lines": [{"unit": unit, "num": str(num), "den": str(den)} for unit, num, den in priced]}
+
+
+def _convert_limit(given: Given) -> Given:
+    names = ("amount", "fee_own", "lines", "ratio_num", "ratio_den")
+    return {"amount": str(amounts.convert_limit(*(int(given[name]) for name in names)))}
+
+
+def _total(given: Given) -> Given:
+    return {"bytes": amounts.total_to_bytes(int(given["total"])).hex()}
+
+
+def _total_decode(given: Given) -> Given:
+    return {"total": str(amounts.total_from_bytes(unhex(given["bytes"])))}
+
+
+def _parse_amount(given: Given) -> Given:
+    return {"amount": str(amounts.parse_amount(given["text"], given["scale"]))}
+
+
+def _multihash(given: Given) -> Given:
+    digest = digests.multihash(unhex(given["data"]))
+    return {"digest": digest.hex(), "text": digests.to_text(digest)}
+
+
+def _salted(given: Given) -> Given:
+    return {"digest": digests.salted(unhex(given["nonce"]), unhex(given["data"])).hex()}
+
+
+def _parse_digest(given: Given) -> Given:
+    return {"digest": digests.parse(unhex(given["digest"])).hex()}
+
+
+def _from_text(given: Given) -> Given:
+    return {"digest": digests.from_text(given["text"]).hex()}
+
+
+def _pae(given: Given) -> Given:
+    return {"bytes": envelope.pae(given["payload_type"], unhex(given["payload"])).hex()}
+
+
+def _sign(given: Given) -> Given:
+    key = PrivateKey.from_seed(unhex(given["seed"]))
+    signature = key.sign(envelope.pae(given["payload_type"], unhex(given["payload"])))
+    public = {"public_key": key.public.spki.hex(), "key_id": key.public.key_id.hex()}
+    return {**public, "signature": signature.hex()}
+
+
+def _public_key(given: Given) -> Given:
+    return {"key_id": PublicKey.from_spki(unhex(given["public_key"])).key_id.hex()}
+
+
+def _unseal(given: Given) -> Given:
+    keys = {key.key_id: key for key in map(PublicKey.from_spki, map(unhex, given["public_keys"]))}
+    opened = envelope.unseal(unhex(given["envelope"]), given["payload_type"], keys)
+    return {"payload": opened.payload.hex(), "key_ids": [key_id.hex() for key_id in opened.key_ids]}
+
+
+def _genesis(given: Given) -> Given:
+    return {"genesis": chain.genesis(unhex(given["payload"])).hex()}
+
+
+def _heads(given: Given) -> Given:
+    head = unhex(given["genesis"])
+    return {"heads": [(head := chain.entry_head(head, unhex(entry))).hex() for entry in given["entries"]]}
+
+
+def _session(given: Given) -> Given:
+    return {"session": chain.session_id(unhex(given["dialler"]), unhex(given["acceptor"])).hex()}
+
+
+def _parse_head(given: Given) -> Given:
+    return {"head": chain.parse_head(unhex(given["head"])).hex()}
+
+
+def _signed_bytes(given: Given) -> bytes:
+    texts = {name: unhex(given[name]) for name in ("genesis", "session", "head", "acked_head")}
+    numbers = {name: int(given[name]) for name in ("seq", "acked", "agreed_total")}
+    return chain.link_signature_bytes(**texts, **numbers)
+
+
+def _link_signature(given: Given) -> Given:
+    data = _signed_bytes(given)
+    return {"bytes": data.hex(), "signature": PrivateKey.from_seed(unhex(given["seed"])).sign(data).hex()}
+
+
+def _link_verify(given: Given) -> Given:
+    key = PublicKey.from_spki(unhex(given["public_key"]))
+    if not key.verify(unhex(given["signature"]), _signed_bytes(given)):
+        raise IntertieError("SIGNATURE_INVALID", "The head signature is wrong.")
+    return {}
+
+
+def _tree(given: Given) -> Given:
+    tree = merkle.tree(leaves := [unhex(leaf) for leaf in given["leaves"]])
+    paths = [[node.hex() for node in tree.path(index)] for index in range(len(leaves))]
+    return {"root": tree.root.hex(), "paths": paths}
+
+
+def _proof(given: Given) -> Given:
+    path = [unhex(node) for node in given["path"]]
+    root = merkle.root_of(unhex(given["leaf"]), int(given["index"]), int(given["size"]), path)
+    if root != unhex(given["root"]):
+        raise IntertieError("CHARGE_UNPROVEN", "The path leads elsewhere.")
+    return {}
+
+
+def _parse_id(given: Given) -> Given:
+    return {"time_ms": str(ids.parse_uuid7(given["id"]))}
+
+
+def _make_id(given: Given) -> Given:
+    return {"id": ids.make_uuid7(int(given["time_ms"]), unhex(given["random"]))}
+
+
+def _hop(given: Given) -> Given:
+    secret, digest = unhex(given["secret"]), unhex(given["digest"])
+    return {"id": ids.hop_id(int(given["time_ms"]), secret, digest, given["attempt"])}
+
+
+def _chain(texts: list[str]) -> descriptors.VerifiedDescriptor:
+    return descriptors.verify_chain([unhex(text) for text in texts])
+
+
+def _verify_chain(given: Given) -> Given:
+    latest = _chain(given["envelopes"])
+    return {
+        "fingerprint": latest.fingerprint.hex(),
+        "grid": latest.grid,
+        "version": str(latest.version),
+        "digest": latest.digest.hex(),
+        "root_key": latest.root_key.spki.hex(),
+        "signing_keys": [signing.key.spki.hex() for signing in latest.signing_keys],
+    }
+
+
+def _check_update(given: Given) -> Given:
+    descriptors.check_update(_chain(given["old"]["envelopes"]), _chain(given["new"]["envelopes"]))
+    return {}
+
+
+def _verify_agreement(given: Given) -> Given:
+    acceptor = _chain(given["acceptor"]) if "acceptor" in given else None
+    verified = agreements.verify(unhex(given["agreement"]), _chain(given["proposer"]), acceptor)
+    assert verified.countersigned is (acceptor is not None)
+    return {"genesis": verified.genesis.hex(), "digest": verified.digest.hex()}
+
+
+def _verify_proof(given: Given) -> Given:
+    proof = RecordProof.FromString(unhex(given["proof"]))
+    records.verify_proof(proof, _chain(given["executor"]), records.RootCache())
+    return {"record": proof.record.hex()}
+
+
+OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
+    ("agreements", "verify"): _verify_agreement,
+    ("amounts", "apply_tariff"): _apply_tariff,
+    ("amounts", "charge"): _charge,
+    ("amounts", "convert_limit"): _convert_limit,
+    ("amounts", "parse_amount"): _parse_amount,
+    ("amounts", "scale_price"): _scale_price,
+    ("amounts", "total"): _total,
+    ("amounts", "total_decode"): _total_decode,
+    ("chains", "genesis"): _genesis,
+    ("chains", "heads"): _heads,
+    ("chains", "parse_head"): _parse_head,
+    ("chains", "session"): _session,
+    ("descriptors", "check_update"): _check_update,
+    ("descriptors", "verify_chain"): _verify_chain,
+    ("digests", "from_text"): _from_text,
+    ("digests", "multihash"): _multihash,
+    ("digests", "parse"): _parse_digest,
+    ("digests", "salted"): _salted,
+    ("envelopes", "pae"): _pae,
+    ("envelopes", "public_key"): _public_key,
+    ("envelopes", "sign"): _sign,
+    ("envelopes", "unseal"): _unseal,
+    ("ids", "hop"): _hop,
+    ("ids", "make"): _make_id,
+    ("ids", "parse"): _parse_id,
+    ("links", "link_signature"): _link_signature,
+    ("links", "link_verify"): _link_verify,
+    ("merkle", "proof"): _proof,
+    ("merkle", "tree"): _tree,
+    ("records", "verify_proof"): _verify_proof,
+}
