@@ -1,0 +1,199 @@
+"""The payer's side of a link: what providers claim, and whether it is agreed (design §7, §9)."""
+
+from google.protobuf.message import DecodeError
+
+from intertie.amounts import INT64_MAX
+from intertie.errors import IntertieError, to_problem
+from intertie.records import verify_proof
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1.record_pb2 import ExecutionRecord
+from intertie.v1.task_pb2 import (
+    TASK_STATE_CANCELED,
+    TASK_STATE_COMPLETED,
+    TASK_STATE_FAILED,
+    TASK_STATE_REJECTED,
+)
+from intertie_node.core.effects import Effects
+from intertie_node.core.holds import Hold, HoldState
+from intertie_node.core.invocations import End, Invocation
+from intertie_node.core.ledger import ME, THEM
+from intertie_node.core.link import Link
+from intertie_node.core.pair import Fact
+from intertie_node.core.sinks import OrderSink, quantities
+from intertie_node.core.sources import ConsumerSource
+from intertie_node.core.world import World, problem, trimmed
+
+RESULT_WAIT_MS = 3_000
+MAX_PROOF_BYTES = 16 * 1024
+"""Largest record with its proof: a relay's own claim, which carries it on, must fit an entry too."""
+ONCE = ("order", "order.canceled", "order.failed")
+"""Units of which an order has at most one: relays put their fee on the first."""
+TERMINAL_CLAIMS = frozenset({TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_CANCELED})
+
+
+def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
+    """A valid claim on an own order: post it, and refuse it if its proof does not hold."""
+    body = fact.entry.charge
+    hold = link.ledger.find(ME, body.order_seq)
+    assert hold is not None, f"charge {fact.seq} is valid, so its order is known"
+    inv = world.orders.get((link.name, ME, body.order_seq))
+    before = hold.charged_before(fact.seq)
+    origin = (link.name, THEM, fact.seq, inv.key if inv else "")
+    world.books.transfer(fx, f"cost/{link.name}", f"payable/{link.name}", body.amount - before, link.asset, origin)
+    usage = dict(zip(hold.terms.units, body.quantities, strict=True))
+    if not body.final:
+        if inv is not None:
+            inv.source.charge(world, inv, usage, fx)
+        return
+    try:
+        record = check_claim(world, hold, body, before)
+    except IntertieError as fault:
+        if fact.seq > link.ledger.acked[ME]:
+            refuse(link, fact.seq, fault.reason, fault.message, fx)
+        end = End(TASK_STATE_FAILED, hold.usage_before(fact.seq), problem=to_problem(fault))
+    else:
+        error = trimmed(body.problem) if body.HasField("problem") else None
+        end = End(body.state, usage, body.proof if record is not None else None, error, record)
+    if inv is not None:
+        inv.source.finish(world, inv, end, fx)
+        _await_result(world, inv, fx)
+    else:
+        note_end(world, link, body.order_seq, end)
+
+
+def _await_result(world: World, inv: Invocation, fx: Effects) -> None:
+    """The money is final; the result may follow in a later frame: pass it on before the invocation is forgotten."""
+    if inv.outcome is None and inv.result is None and inv.state == TASK_STATE_COMPLETED:
+        world.at(fx.now + RESULT_WAIT_MS, "result", inv.key)
+    elif not isinstance(inv.source, ConsumerSource):
+        fx.reply(world.forget, inv)
+
+
+def result_due(world: World, inv: Invocation, fx: Effects) -> None:
+    """A result is still missing: a relay forgets (and recalls when asked), a consumer's grid asks again."""
+    if not isinstance(inv.source, ConsumerSource):
+        world.forget(inv)
+    elif inv.outcome is None and isinstance(inv.sink, OrderSink):
+        inv.sink.resume(world, inv, inv.sink.after, world.settings.event_credit, fx)
+        world.at(fx.now + RESULT_WAIT_MS, "result", inv.key)
+
+
+def check_claim(world: World, hold: Hold, body: pb.Charge, before: int) -> ExecutionRecord | None:
+    """The proven record of a final claim, None where none is owed (design §9, execution records).
+
+    None is owed for work that was not completed and claims nothing beyond `before`, minor units.
+
+    Raises: IntertieError CHARGE_UNPROVEN, RECORD_MISMATCH.
+    """
+    if body.state not in TERMINAL_CLAIMS:
+        raise IntertieError("CHARGE_UNPROVEN", "The final charge names no terminal state.")
+    if not body.HasField("proof"):
+        if body.amount == before and body.state != TASK_STATE_COMPLETED:
+            return None
+        raise IntertieError("CHARGE_UNPROVEN", "The final charge carries no execution record.")
+    if body.proof.ByteSize() > MAX_PROOF_BYTES:
+        raise IntertieError("CHARGE_UNPROVEN", f"The record and its proof may have {MAX_PROOF_BYTES} bytes.")
+    executor = world.executors.get(_executor(world, hold, body))
+    if executor is None:
+        raise IntertieError("CHARGE_UNPROVEN", "The record's executor is not known here.")
+    record = verify_proof(body.proof, executor, world.roots)
+    _compare(hold, body, record)
+    return record
+
+
+def _executor(world: World, hold: Hold, body: pb.Charge) -> bytes:
+    """Whose record it must be: the offer's origin; for an offer since withdrawn, whom the record names."""
+    offer = world.catalog.offers.get(hold.terms.offer_digest)
+    if offer is not None:
+        return offer.origin
+    try:
+        return ExecutionRecord.FromString(body.proof.record).executor
+    except DecodeError as error:
+        raise IntertieError("CHARGE_UNPROVEN", "The execution record does not decode.") from error
+
+
+def _compare(hold: Hold, body: pb.Charge, record: ExecutionRecord) -> None:
+    terms = hold.terms
+    usage = {line.unit: line.quantity for line in record.usage}
+    named = (record.nonce, record.offer_digest, record.input_digest, record.state)
+    if named != (terms.nonce, terms.offer_digest, terms.input_digest, body.state):
+        raise IntertieError("RECORD_MISMATCH", "The execution record is about another order.")
+    if quantities(terms.units, usage) != list(body.quantities):
+        raise IntertieError("RECORD_MISMATCH", "The charged quantities differ from the execution record's.")
+    if any(usage.get(unit, 0) > 1 for unit in ONCE):
+        raise IntertieError("RECORD_MISMATCH", "The execution record counts one order more than once.")
+
+
+def refuse(link: Link, entry_seq: int, rule: str, comment: str, fx: Effects) -> None:
+    """Say that an entry of the other log is not agreed."""
+    body = pb.Refuse(entry_seq=entry_seq, rule=rule, comment=comment[:256])
+    link.append(pb.Entry(kind=pb.ENTRY_KIND_REFUSE, refuse=body), fx)
+
+
+def withdraw(link: Link, entry_seq: int, fx: Effects) -> int:
+    """Take an own refusal back; returns the entry's seq.
+
+    Raises: IntertieError PEER_UNAVAILABLE until the link has been open, WITHDRAW_INVALID if none stands.
+    """
+    if not link.can_append:
+        raise IntertieError("PEER_UNAVAILABLE", f"The link with {link.peer.grid} has not been open yet; try again.")
+    if not link.ledger.refuses(entry_seq):
+        raise IntertieError("WITHDRAW_INVALID", f"No refusal of entry {entry_seq} stands.")
+    body = pb.Withdraw(entry_seq=entry_seq)
+    return link.append(pb.Entry(kind=pb.ENTRY_KIND_WITHDRAW, withdraw=body), fx)
+
+
+def on_reject(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
+    """The provider did no work."""
+    body = fact.entry.reject
+    inv = world.orders.get((link.name, ME, body.order_seq))
+    if inv is None:
+        note_end(world, link, body.order_seq, End(TASK_STATE_REJECTED, {}, problem=trimmed(body.problem)))
+        return
+    inv.source.reject(world, inv, trimmed(body.problem), fx)
+    if not isinstance(inv.source, ConsumerSource):
+        fx.reply(world.forget, inv)
+
+
+def on_credit(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
+    """The provider takes back part of its charges: the cost falls. Budgets and upstream charges stay as they are."""
+    body = fact.entry.credit
+    inv = world.orders.get((link.name, ME, body.order_seq))
+    origin = (link.name, THEM, fact.seq, inv.key if inv else "")
+    world.books.transfer(fx, f"payable/{link.name}", f"cost/{link.name}", body.amount, link.asset, origin)
+
+
+def on_tariff(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
+    """The provider prices an origin; the ledger holds it, advertisements name it."""
+
+
+def expire_due(world: World, link: Link, order_seq: int, fx: Effects) -> None:
+    """The claim window of an own order has passed: end its hold, unless something has ended it."""
+    hold = link.ledger.holds.get((ME, order_seq))
+    if hold is None or hold.state is not HoldState.OPEN:
+        return
+    if not link.can_append:
+        world.at(fx.now + 1_000, "expire", f"{link.name}:{order_seq}")
+        return
+    body = pb.Expire(order_seq=order_seq)
+    link.append(pb.Entry(kind=pb.ENTRY_KIND_EXPIRE, expire=body), fx)
+    expired(world, link, hold, fx)
+
+
+def expired(world: World, link: Link, hold: Hold, fx: Effects) -> None:
+    """The hold of an own order has expired: what was claimed and agreed before is all that its work costs."""
+    lost = problem("OUTCOME_UNKNOWN", "The provider said nothing until its claim window had passed.")
+    end = End(TASK_STATE_FAILED, hold.usage_before(INT64_MAX), problem=lost)
+    inv = world.orders.get((link.name, ME, hold.seq))
+    if inv is None:
+        note_end(world, link, hold.seq, end)
+        return
+    inv.source.finish(world, inv, end, fx)
+    fx.reply(world.forget, inv)
+
+
+def note_end(world: World, link: Link, order_seq: int, end: End) -> None:
+    """Keep how an own order ended whose cause this restored node has not met again yet."""
+    for orphan in world.orphans.values():
+        if (orphan.link, orphan.seq) == (link.name, order_seq):
+            orphan.end = end

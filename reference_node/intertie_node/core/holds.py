@@ -1,0 +1,291 @@
+"""Holds: what an order reserves, and how grants, charges, credits and ends move it (design §7, §9).
+
+A hold is judged only from a pair of log prefixes: a charge is measured against the grant that its author
+had seen, and an expire voids what its author had not. The table below is the whole machine; every pair
+that it does not list cannot occur.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+
+import msgspec
+from msgspec import Struct
+
+from intertie.amounts import INT64_MAX, line_charge
+from intertie.v1 import entry_pb2 as pb
+
+
+class HoldState(IntEnum):
+    """Stored states of a hold; IN_DOUBT is OPEN seen after its deadline."""
+
+    OPEN = 1
+    CHARGED = 3
+    REJECTED = 4
+    EXPIRED = 5
+
+
+class Claim(Struct, frozen=True, array_like=True):
+    """A valid charge: cumulative, in minor units."""
+
+    seq: int
+    amount: int
+    quantities: tuple[int, ...]
+    final: bool
+    refused: bool = False
+
+
+class Terms(Struct, frozen=True, array_like=True):
+    """What an order fixed; never changes."""
+
+    id: str
+    offer_digest: bytes
+    tariff_seq: int
+    input_digest: bytes
+    units: tuple[str, ...]
+    prices: tuple[tuple[int, int], ...]
+    max_charge: int
+    deadline: int
+    claim_until: int
+    nonce: bytes
+    account: str
+
+
+class Hold(Struct):
+    """One order's reservation. Histories are tuples, so that a shallow copy restores a hold."""
+
+    payer: int
+    """ME or THEM."""
+    seq: int
+    """Seq of the order in the payer's log."""
+    terms: Terms
+    grants: tuple[tuple[int, int], ...]
+    """(seq in the payer's log, cumulative amount), rising."""
+    state: HoldState = HoldState.OPEN
+    claims: tuple[Claim, ...] = ()
+    credits: tuple[tuple[int, int], ...] = ()
+    """(seq in the provider's log, cumulative amount), rising."""
+    ended_seq: int = 0
+    """Seq of the final charge or reject in the provider's log, or of the expire in the payer's."""
+    canceled: bool = False
+    agreed: int = 0
+    """What the payer's last settled signature counts for this order, minor units."""
+
+    @property
+    def charged(self) -> int:
+        """Last cumulative claim, minor units."""
+        return self.claims[-1].amount if self.claims else 0
+
+    def charged_before(self, seq: int) -> int:
+        """Last cumulative claim below `seq` of the provider's log, minor units."""
+        return max((claim.amount for claim in self.claims if claim.seq < seq), default=0)
+
+    def usage_before(self, seq: int) -> dict[str, int]:
+        """Atoms by unit that the last unrefused claim below `seq` counts."""
+        claims = [claim for claim in self.claims if claim.seq < seq and not claim.refused]
+        return dict(zip(self.terms.units, claims[-1].quantities, strict=True)) if claims else {}
+
+    @property
+    def posted(self) -> int:
+        """Claimed less credited, minor units."""
+        return self.charged - (self.credits[-1][1] if self.credits else 0)
+
+    @property
+    def pending(self) -> int:
+        """Still reserved beyond what is charged, minor units."""
+        return self.terms.max_charge - self.charged if self.state is HoldState.OPEN else 0
+
+    @property
+    def granted(self) -> int:
+        """Grant of an open hold, minor units; 0 once it has ended."""
+        return self.grants[-1][1] if self.state is HoldState.OPEN else 0
+
+    @property
+    def last_value_seq(self) -> int:
+        """Seq, in the provider's log, of the last entry that moved value or ended the hold."""
+        last = self.claims[-1].seq if self.claims else 0
+        if self.state is HoldState.REJECTED:
+            last = self.ended_seq
+        return max(last, self.credits[-1][0]) if self.credits else last
+
+    @property
+    def refused(self) -> bool:
+        """True while a refusal stands that neither withdraw nor credit has settled."""
+        return any(c.refused for c in self.claims) and self.agreed < self.posted
+
+    def grant_at(self, seen: int) -> int:
+        """Cumulative grant as of `seen` in the payer's log."""
+        if len(self.grants) == 1:
+            return self.grants[0][1]
+        return max((amount for seq, amount in self.grants if seq <= seen), default=0)
+
+    def agreed_at(self, acked: int) -> int:
+        """What a payer owes for this order who has processed the provider's log up to `acked`.
+
+        The last valid unrefused cumulative charge, at most what credits have left (minor units).
+        """
+        charged = unrefused = credited = 0
+        for claim in self.claims:
+            if claim.seq <= acked:
+                charged = claim.amount
+                if not claim.refused:
+                    unrefused = claim.amount
+        for seq, amount in self.credits:
+            if seq <= acked:
+                credited = amount
+        return min(unrefused, charged - credited)
+
+
+def copy_of(hold: Hold) -> Hold:
+    """A shallow copy; enough to restore it, since histories are immutable."""
+    return msgspec.structs.replace(hold)
+
+
+def open_hold(payer: int, seq: int, at: int, order: pb.Order, window: int, longest: int) -> Hold | str:
+    """A hold for a well-formed order, or the reason why the order is void (ORDER_INVALID)."""
+    units: list[str] = []
+    prices: list[tuple[int, int]] = []
+    for line in order.prices:
+        num, den = line.num, line.den
+        if num < 0 or den <= 0:
+            return "ORDER_INVALID"
+        units.append(line.unit)
+        prices.append((num, den))
+    sound = (
+        0 <= order.grant <= order.max_charge
+        and at < order.deadline <= at + longest
+        and len(order.id) == 36
+        and 16 <= len(order.nonce) <= 32
+        and len(prices) <= 16
+        and len(set(units)) == len(units)
+        and order.deadline <= INT64_MAX - window
+    )
+    if not sound:
+        return "ORDER_INVALID"
+    terms = Terms(
+        id=order.id,
+        offer_digest=order.offer_digest,
+        tariff_seq=order.tariff_seq,
+        input_digest=order.input.digest,
+        units=tuple(units),
+        prices=tuple(prices),
+        max_charge=order.max_charge,
+        deadline=order.deadline,
+        claim_until=order.deadline + window,
+        nonce=order.nonce,
+        account=order.account,
+    )
+    return Hold(payer=payer, seq=seq, terms=terms, grants=((seq, order.grant),))
+
+
+def _raise_grant(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+    amount = entry.grant.amount
+    if not hold.grants[-1][1] < amount <= hold.terms.max_charge:
+        return "GRANT_INVALID"
+    hold.grants = (*hold.grants, (seq, amount))
+    return None
+
+
+def _cancel(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+    hold.canceled = True
+    return None
+
+
+def _reject(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+    if hold.claims:
+        return "REJECT_AFTER_CHARGE"
+    hold.state, hold.ended_seq = HoldState.REJECTED, seq
+    return None
+
+
+def _charge(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+    body, terms = entry.charge, hold.terms
+    quantities, amount = tuple(body.quantities), body.amount
+    before = hold.claims[-1] if hold.claims else None
+    if len(quantities) != len(terms.prices) or any(q < 0 for q in quantities):
+        return "CHARGE_ARITHMETIC"
+    if before and any(now < then for now, then in zip(quantities, before.quantities, strict=True)):
+        return "CHARGE_DECREASED"
+    if not 0 <= amount <= hold.grant_at(entry.seen):
+        return "CHARGE_BEYOND_GRANT"
+    if sum(line_charge(q, num, den) for q, (num, den) in zip(quantities, terms.prices, strict=True)) != amount:
+        return "CHARGE_ARITHMETIC"
+    hold.claims = (*hold.claims, Claim(seq, amount, quantities, body.final))
+    if body.final:
+        hold.state, hold.ended_seq = HoldState.CHARGED, seq
+    return None
+
+
+def _credit(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+    amount = entry.credit.amount
+    if not 1 <= amount <= hold.posted:
+        return "CREDIT_INVALID"
+    before = hold.credits[-1][1] if hold.credits else 0
+    hold.credits = (*hold.credits, (seq, before + amount))
+    return None
+
+
+def _expire(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+    if entry.at < hold.terms.claim_until:
+        return "EXPIRE_EARLY"
+    if hold.state is not HoldState.OPEN and hold.ended_seq <= entry.seen:
+        return "ORDER_ENDED"
+    hold.claims = tuple(c for c in hold.claims if c.seq <= entry.seen)
+    kept = [c for c in hold.credits if c[0] <= entry.seen]
+    hold.credits = tuple(kept)
+    hold.state, hold.ended_seq = HoldState.EXPIRED, seq
+    return None
+
+
+def _late_grant(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+    """Judged as its author saw the hold: open, unless the author had seen the end."""
+    return "ORDER_ENDED" if hold.ended_seq <= entry.seen else _raise_grant(hold, seq, entry)
+
+
+def _late_credit(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+    """Void if the expire crossed it, as `_expire` drops it where it came first."""
+    return "CHARGE_EXPIRED" if entry.seen < hold.ended_seq else _credit(hold, seq, entry)
+
+
+def _late(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+    """No effect; a fault only if the author had seen the end."""
+    return "ORDER_ENDED" if hold.ended_seq <= entry.seen else None
+
+
+def _void(reason: str) -> "Rule":
+    def rule(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
+        return reason
+
+    rule.__name__ = f"void_{reason}"
+    return rule
+
+
+Rule = Callable[[Hold, int, pb.Entry], str | None]
+"""Changes a hold, or says why the entry is void and changes nothing."""
+
+_S, _K = HoldState, pb.EntryKind
+HOLD_TABLE: Mapping[tuple[HoldState, int], Rule] = {
+    (_S.OPEN, _K.ENTRY_KIND_GRANT): _raise_grant,
+    (_S.OPEN, _K.ENTRY_KIND_CANCEL): _cancel,
+    (_S.OPEN, _K.ENTRY_KIND_REJECT): _reject,
+    (_S.OPEN, _K.ENTRY_KIND_CHARGE): _charge,
+    (_S.OPEN, _K.ENTRY_KIND_CREDIT): _credit,
+    (_S.OPEN, _K.ENTRY_KIND_EXPIRE): _expire,
+    (_S.CHARGED, _K.ENTRY_KIND_GRANT): _late_grant,
+    (_S.CHARGED, _K.ENTRY_KIND_CANCEL): _late,
+    (_S.CHARGED, _K.ENTRY_KIND_REJECT): _void("ORDER_ENDED"),
+    (_S.CHARGED, _K.ENTRY_KIND_CHARGE): _void("CHARGE_AFTER_END"),
+    (_S.CHARGED, _K.ENTRY_KIND_CREDIT): _credit,
+    (_S.CHARGED, _K.ENTRY_KIND_EXPIRE): _expire,
+    (_S.REJECTED, _K.ENTRY_KIND_GRANT): _late_grant,
+    (_S.REJECTED, _K.ENTRY_KIND_CANCEL): _late,
+    (_S.REJECTED, _K.ENTRY_KIND_REJECT): _void("ORDER_ENDED"),
+    (_S.REJECTED, _K.ENTRY_KIND_CHARGE): _void("CHARGE_AFTER_END"),
+    (_S.REJECTED, _K.ENTRY_KIND_CREDIT): _void("CREDIT_INVALID"),
+    (_S.REJECTED, _K.ENTRY_KIND_EXPIRE): _expire,
+    (_S.EXPIRED, _K.ENTRY_KIND_GRANT): _void("ORDER_ENDED"),
+    (_S.EXPIRED, _K.ENTRY_KIND_CANCEL): _void("ORDER_ENDED"),
+    (_S.EXPIRED, _K.ENTRY_KIND_REJECT): _void("CHARGE_EXPIRED"),
+    (_S.EXPIRED, _K.ENTRY_KIND_CHARGE): _void("CHARGE_EXPIRED"),
+    (_S.EXPIRED, _K.ENTRY_KIND_CREDIT): _late_credit,
+    (_S.EXPIRED, _K.ENTRY_KIND_EXPIRE): _void("ORDER_ENDED"),
+}

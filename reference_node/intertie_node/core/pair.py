@@ -1,0 +1,209 @@
+"""Two logs and the account that follows from them (design §7).
+
+`take` is the one way in: a group of consecutive entries of one side, ended by that side's signature. The
+live node uses it for frames, re-establishing for what it lost, the offline verifier for exported files.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from intertie.amounts import total_from_bytes, total_to_bytes
+from intertie.chain import entry_head, link_signature_bytes
+from intertie.errors import IntertieError
+from intertie.keys import PrivateKey, PublicKey
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1 import link_pb2 as lk
+from intertie_node.core.ledger import ME, THEM, Ledger, LinkTerms, Load
+from intertie_node.core.log import Log, check_counters, parse_entry
+
+Keys = Mapping[bytes, PublicKey]
+"""Key id → key."""
+
+
+class Fact(Struct, frozen=True):
+    """One entry that was taken into a log; `void` is the reason why it has no effect, if it has none."""
+
+    author: int
+    seq: int
+    entry: pb.Entry
+    void: str | None
+    data: bytes
+    head: bytes
+    """Head of the author's log after this entry."""
+
+
+class Keep(Protocol):
+    """Called for each row that `take` and `sign` make durable."""
+
+    def entry(self, side: int, seq: int, data: bytes, head: bytes) -> None:
+        """An entry was appended."""
+        ...
+
+    def signature(self, signer: int, signature: lk.HeadSignature) -> None:
+        """A signature was accepted or made."""
+        ...
+
+
+class LogPair:
+    """Both logs of a peering, seen from one of its grids."""
+
+    def __init__(self, genesis: bytes, terms: LinkTerms, keys: Callable[[int], Keys], load: Load | None = None) -> None:
+        self.genesis = genesis
+        self.logs = (Log.empty(genesis), Log.empty(genesis))
+        self.ledger = Ledger(terms, load)
+        self.keys = keys
+        """Side → keys that may sign for it."""
+        self.unhandled = 0
+        """Entries of the other side that were taken but not acted upon: own entries and signatures have not
+        seen them yet, so that a refusal always precedes the first signature that acknowledges its entry. What a
+        restored grid had acknowledged before stays acknowledged."""
+
+    def take(
+        self,
+        author: int,
+        first_seq: int,
+        entries: Sequence[bytes],
+        signature: lk.HeadSignature,
+        keep: Keep,
+        check: Callable[[pb.Entry], None] | None = None,
+    ) -> list[Fact]:
+        """Verify and apply a group of `author`'s entries and the signature that ends it, atomically.
+
+        Entries at or below the held seq are skipped. `check` may refuse an entry by what is not in the
+        logs (the receiver's clock). Nothing is changed when this raises.
+
+        Raises: IntertieError LOG_GAP, SIGNATURE_INVALID, LOG_FORK, ENTRY_MALFORMED, SEEN_INVALID,
+        AT_DECREASED, TOTAL_MISMATCH, and what `check` raises.
+        """
+        log = self.logs[author]
+        if entries and not 1 <= first_seq <= log.seq + 1:
+            raise IntertieError("LOG_GAP", f"Entries from seq {first_seq} do not follow seq {log.seq}.")
+        fresh = list(entries[log.seq + 1 - first_seq :]) if entries else []
+        heads = _heads(log.head, fresh)
+        self._verify(author, log, heads, signature)
+        saved = log.copy()
+        self.ledger.begin()
+        try:
+            facts = [self._apply(author, data, head, check) for data, head in zip(fresh, heads, strict=True)]
+            self._settle(author, log, signature)
+        except BaseException:
+            self.ledger.roll_back()
+            log.restore(saved)
+            raise
+        for fact in facts:
+            keep.entry(author, fact.seq, fact.data, fact.head)
+        self._signed(author, signature, keep)
+        return facts
+
+    def append(self, entry: pb.Entry, now: int, keep: Keep) -> tuple[int, bytes, bytes]:
+        """Append an own entry; sets its `seen` and `at`. Returns (seq, exact bytes, head).
+
+        Raises: AssertionError if the entry would be void: an honest node never writes such a one.
+        """
+        log = self.logs[ME]
+        entry.seen = max(log.seen, self.logs[THEM].seq - self.unhandled)
+        entry.at = max(now, log.at)
+        data = entry.SerializeToString()
+        void = self.ledger.apply(ME, log.seq + 1, entry)
+        if void is not None:
+            raise AssertionError(f"own entry {log.seq + 1} would be void: {void}: {entry}")
+        head = log.push(entry, data)
+        keep.entry(ME, log.seq, data, head)
+        return log.seq, data, head
+
+    def promised(self, acked: int) -> None:
+        """An own signature, lost here, has acknowledged the other log up to `acked`: it stays acknowledged."""
+        mine = self.logs[ME]
+        mine.seen = max(mine.seen, acked)
+        self.ledger.signed(ME, max(self.ledger.acked[ME], acked))
+
+    def sign(self, session: bytes, key: PrivateKey, keep: Keep) -> lk.HeadSignature:
+        """Sign both heads and the own agreed total as they stand."""
+        mine, theirs = self.logs
+        acked = max(mine.seen, theirs.seq - self.unhandled)
+        acked_head = theirs.heads[acked]
+        total = self.ledger.settle(ME, acked)
+        message = link_signature_bytes(self.genesis, session, mine.seq, mine.head, acked, acked_head, total)
+        signature = lk.HeadSignature(
+            seq=mine.seq,
+            head=mine.head,
+            acked=acked,
+            acked_head=acked_head,
+            agreed_total=total_to_bytes(total),
+            session=session,
+        )
+        signature.signatures.add(key_id=key.public.key_id, value=key.sign(message))
+        self._signed(ME, signature, keep)
+        return signature
+
+    def _apply(self, author: int, data: bytes, head: bytes, check: Callable[[pb.Entry], None] | None) -> Fact:
+        entry, log = parse_entry(data), self.logs[author]
+        check_counters(log, entry, self.logs[1 - author].seq)
+        if check:
+            check(entry)
+        void = self.ledger.apply(author, log.seq + 1, entry)
+        log.push(entry, data, head)
+        return Fact(author, log.seq, entry, void, data, head)
+
+    def _verify(self, author: int, log: Log, heads: list[bytes], signature: lk.HeadSignature) -> None:
+        other = self.logs[1 - author]
+        seq, head = log.seq + len(heads), heads[-1] if heads else log.head
+        if signature.seq != seq or not self.ledger.acked[author] <= signature.acked <= other.seq:
+            raise IntertieError(
+                "SIGNATURE_INVALID",
+                f"The signature speaks of seqs {signature.seq} and {signature.acked}; held are {seq} and {other.seq}.",
+            )
+        if signature.head != head or signature.acked_head != other.heads.get(signature.acked):
+            raise IntertieError(
+                "LOG_FORK", f"The signed heads at seqs {seq} and {signature.acked} are not those held here."
+            )
+        if not signed_by(self.genesis, signature, self.keys(author)):
+            raise IntertieError("SIGNATURE_INVALID", "No known key of the signer has made this signature.")
+
+    def _settle(self, author: int, log: Log, signature: lk.HeadSignature) -> None:
+        if signature.acked < log.seen:
+            raise IntertieError(
+                "SIGNATURE_INVALID", f"The signature acknowledges {signature.acked}; an entry has seen {log.seen}."
+            )
+        total = self.ledger.settle(author, signature.acked)
+        stated = total_from_bytes(signature.agreed_total)
+        if stated != total:
+            raise IntertieError(
+                "TOTAL_MISMATCH",
+                f"The signed agreed total is {stated}, the logs say {total}.",
+                signed=str(stated),
+                computed=str(total),
+            )
+
+    def _signed(self, author: int, signature: lk.HeadSignature, keep: Keep) -> None:
+        self.ledger.signed(author, signature.acked)
+        self.logs[author].seen = max(self.logs[author].seen, signature.acked)
+        self.logs[1 - author].forget_below(signature.acked)
+        keep.signature(author, signature)
+
+
+def _heads(head: bytes, entries: Sequence[bytes]) -> list[bytes]:
+    heads = []
+    for data in entries:
+        head = entry_head(head, data)
+        heads.append(head)
+    return heads
+
+
+def signed_by(genesis: bytes, signature: lk.HeadSignature, keys: Keys) -> bool:
+    """Whether one of `keys` has made the signature, and no known key a wrong one."""
+    if len(signature.agreed_total) != 16 or len(signature.session) != 32:
+        return False
+    message = link_signature_bytes(
+        genesis,
+        signature.session,
+        signature.seq,
+        signature.head,
+        signature.acked,
+        signature.acked_head,
+        total_from_bytes(signature.agreed_total),
+    )
+    known = [(keys[s.key_id], s.value) for s in signature.signatures if s.key_id in keys]
+    return bool(known) and all(key.verify(value, message) for key, value in known)

@@ -1,0 +1,183 @@
+"""Placing an order downstream: route, tariff, limits, conversion (design §7 order, §9 relay)."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import cast
+
+from msgspec import Struct
+
+from intertie.digests import multihash
+from intertie.errors import IntertieError
+from intertie.ids import hop_id
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
+from intertie_node.core.catalog import KnownOffer, Prices, Route, price_lines, priced
+from intertie_node.core.effects import Effects
+from intertie_node.core.invocations import Invocation, Spec
+from intertie_node.core.ledger import ME, THEM, TariffTerms
+from intertie_node.core.link import Link
+from intertie_node.core.opening import Phase
+from intertie_node.core.sinks import OrderSink, Rate
+from intertie_node.core.world import World
+
+MAX_TEXT_BYTES = 32 * 1024
+"""Longest that an order's names may be together, so that the next hop's order fits an entry as well."""
+
+
+class Way(Struct, frozen=True):
+    """A usable route with the tariff in force on it."""
+
+    link: Link
+    route: Route
+    tariff: TariffTerms
+    prices: Prices
+
+
+def ways(world: World, offer: KnownOffer, now: int, not_over: str = "") -> list[Way]:
+    """Usable ways to an offer, cheapest path first."""
+    found = []
+    for route in world.catalog.routes_to(offer):
+        link = world.links.get(route.link)
+        if link is None or route.link == not_over or link.phase is not Phase.OPEN or route.link in world.suspended:
+            continue
+        tariff = link.ledger.tariffs[THEM].get(route.tariff_seq)
+        if tariff is not None and tariff.expires_at > now:
+            found.append(Way(link, route, tariff, priced(offer, tariff)))
+    return found
+
+
+def best_way(world: World, offer: KnownOffer, now: int, not_over: str = "") -> Way:
+    """The way that is taken; looked for once a batch. Raises: IntertieError NO_ROUTE, PEER_UNAVAILABLE."""
+    key = (offer.digest, not_over)
+    found = world.ways.get(key)
+    if found is None:
+        found = world.ways[key] = ways(world, offer, now, not_over)
+    if found:
+        return cast(Way, found[0])
+    if any(r.link != not_over for r in world.catalog.routes_to(offer)):
+        raise IntertieError(
+            "PEER_UNAVAILABLE", f"The way to {offer.grid} is down or its tariff has expired; try again."
+        )
+    raise IntertieError("NO_ROUTE", f"No way to {offer.grid} is known here.")
+
+
+def relay_rate(upstream: TariffTerms, downstream: TariffTerms, lines: int) -> Rate:
+    """How amounts convert between the two sides of a relay.
+
+    Raises: IntertieError PRICE_CHANGED if the upstream tariff no longer covers the downstream one.
+    """
+    ratio = Fraction(upstream.markup_num, upstream.markup_den)
+    down = Fraction(downstream.markup_num, downstream.markup_den)
+    if down > 0:
+        ratio /= down
+    fee = upstream.fee - ratio * downstream.fee
+    if ratio < 1 or fee < 0:
+        raise IntertieError("PRICE_CHANGED", "The price beyond this grid has risen; a new tariff follows.")
+    return Rate(-int(-fee // 1), lines, ratio.numerator, ratio.denominator)
+
+
+def check_room(world: World, link: Link, max_charge: int, grant: int) -> None:
+    """Check the payer's own limits on a link before ordering.
+
+    Raises: IntertieError PEERING_SUSPENDED, CREDIT_LIMIT, UNAGREED_LIMIT, TOO_MANY_ORDERS.
+    """
+    lane, terms = link.ledger.lanes[ME], link.terms
+    if link.name in world.suspended:
+        raise IntertieError("PEERING_SUSPENDED", f"The peering with {link.peer.grid} takes no new orders.")
+    if lane.gross + max_charge > terms.credit_limit[ME]:
+        raise IntertieError(
+            "CREDIT_LIMIT",
+            f"An order of {max_charge} would exceed the credit limit {terms.credit_limit[ME]} with {link.peer.grid}.",
+            gross=str(lane.gross),
+        )
+    if lane.unagreed + grant > terms.max_unagreed[ME]:
+        raise IntertieError(
+            "UNAGREED_LIMIT", f"Too much is granted and not yet agreed with {link.peer.grid}; try again."
+        )
+    if lane.open >= min(terms.max_open_holds, link.their_limits.orders):
+        raise IntertieError("TOO_MANY_ORDERS", f"{lane.open} orders are open with {link.peer.grid}; try again.")
+
+
+def first_grant(offer: KnownOffer, max_charge: int, wished: int) -> int:
+    """The grant of an order: all of it at once where the offer is charged on completion."""
+    return max_charge if offer.offer.charge_on == CHARGE_ON_COMPLETION else min(wished, max_charge)
+
+
+def check_place(allowed: Sequence[str], place: str) -> None:
+    """Check the place of work, "" if not stated, against the places that a policy allows, none for any.
+
+    Raises: IntertieError POLICY_VIOLATION.
+    """
+    if allowed and not any(place == p or place.startswith(p + "-") for p in allowed):
+        raise IntertieError("POLICY_VIOLATION", f"The work would be done in {place or 'an unstated place'}.")
+
+
+def check_size(spec: Spec, inline_bytes: int) -> None:
+    """Check, before anything is reserved, that an order will fit an entry and its input a frame.
+
+    Raises: IntertieError INPUT_TOO_LARGE, PAYLOAD_TOO_LARGE.
+    """
+    if len(spec.input) > inline_bytes:
+        raise IntertieError("INPUT_TOO_LARGE", f"Inputs may have {inline_bytes} bytes on this way.")
+    texts = (*spec.path, *spec.actors, *spec.places, spec.session, spec.group, spec.media_type)
+    if sum(4 * len(text) + 8 for text in texts) > MAX_TEXT_BYTES:
+        raise IntertieError("PAYLOAD_TOO_LARGE", "The order's path, actors, places, session and group are too long.")
+
+
+def place(
+    world: World,
+    inv: Invocation,
+    way: Way,
+    order_id: str,
+    max_charge: int,
+    grant: int,
+    deadline: int,
+    rate: Rate,
+    fx: Effects,
+) -> None:
+    """Append the order to the way's link and make it the invocation's sink; `check_room` has passed."""
+    link, spec = way.link, inv.spec
+    order = pb.Order(
+        id=order_id,
+        offer_digest=spec.offer_digest,
+        tariff_seq=way.route.tariff_seq,
+        max_charge=max_charge,
+        grant=grant,
+        deadline=deadline,
+        hop_limit=spec.hop_limit,
+        path=(*spec.path, world.own.grid),
+        actors=spec.actors,
+        nonce=spec.nonce,
+        session=spec.session,
+        group=spec.group,
+        account=inv.spec.caller if spec.caller.startswith("link:") else _blind(world.secret, spec.caller),
+        prices=price_lines(way.prices),
+    )
+    order.input.media_type, order.input.digest, order.input.size = (
+        spec.media_type,
+        spec.input_digest,
+        len(spec.input),
+    )
+    order.policy.places.extend(spec.places)
+    seq = link.append(pb.Entry(kind=pb.ENTRY_KIND_ORDER, order=order), fx, spec.input)
+    inv.sink = OrderSink(link, seq, rate)
+    world.orders[link.name, ME, seq] = inv
+    world.at(deadline + link.terms.claim_window_ms, "expire", f"{link.name}:{seq}")
+    world.touch(inv)
+
+
+@lru_cache(4096)
+def _blind(secret: bytes, account: str) -> str:
+    """A name of a consumer's account that only this grid can resolve."""
+    return multihash(secret + b"account\0" + account.encode())[2:18].hex()
+
+
+def account_of(world: World, blinded: str) -> str:
+    """The account behind a blinded name, "" if it is not one of this grid's."""
+    return next((name for name in world.books.accounts if _blind(world.secret, name) == blinded), "")
+
+
+def relay_order_id(world: World, upstream_at: int, upstream_head: bytes) -> str:
+    """The downstream order's id: the same however often the upstream order is met again (design §5 rule 4)."""
+    return hop_id(upstream_at, world.secret, upstream_head, 0)

@@ -1,0 +1,202 @@
+"""Advertising origins and learning routes, path-vector like (design §8)."""
+
+from fractions import Fraction
+
+import msgspec
+from msgspec import Struct
+
+from intertie import envelope
+from intertie.amounts import INT64_MAX
+from intertie.descriptors import VerifiedDescriptor, check_update, signing_keys_at, verify_chain
+from intertie.digests import multihash
+from intertie.encoding import parse
+from intertie.errors import IntertieError
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1.catalog_pb2 import Advertisement, CatalogRoot, OriginRoute
+from intertie_node.core.catalog import Route, build_root, check_root
+from intertie_node.core.effects import Effects
+from intertie_node.core.frames import OVERHEAD
+from intertie_node.core.ledger import ME, THEM, TariffTerms
+from intertie_node.core.link import Link
+from intertie_node.core.opening import Phase
+from intertie_node.core.work import FetchOffers
+from intertie_node.core.world import World
+
+ROOT_LIFETIME_MS = 24 * 3_600_000
+MAX_PATH = 16
+MAX_ROUTES = 1_024
+"""Origins that one link may advertise."""
+
+
+class Advertised(Struct):
+    """What this grid tells about itself."""
+
+    root: bytes = b""
+    """Serialized Envelope of the own catalog root."""
+    version: int = -1
+    """Catalog version that the links have been told."""
+    at: int = 0
+
+
+def own_root(world: World, now: int) -> bytes:
+    """The signed root of this grid's own offers."""
+    payload = build_root(world.fingerprint, now, now + ROOT_LIFETIME_MS, world.catalog.own.values())
+    return envelope.seal(envelope.CATALOG_ROOT, payload, [world.own.key])
+
+
+def advertise(world: World, link: Link, told: Advertised, epoch: int, fx: Effects) -> None:
+    """Tell a link every origin that it may order from, with tariffs; ends the epoch."""
+    if link.phase is not Phase.OPEN:
+        return
+    own = OriginRoute(
+        descriptors=world.own.descriptors,
+        root=told.root,
+        path=[world.fingerprint],
+        path_names=[world.own.grid],
+        tariff_seq=_tariff(world, link, world.fingerprint, (1, 1, 0), fx),
+    )
+    _say(link, Advertisement(epoch=epoch, route=own))
+    for route in _relayable(world, link) if world.settings.relay else ():
+        terms = _relay_terms(world, route)
+        if terms is not None:
+            passed = OriginRoute(
+                descriptors=route.descriptors,
+                root=route.root,
+                path=[world.fingerprint, *route.path],
+                path_names=[world.own.grid, *route.path_names],
+                tariff_seq=_tariff(world, link, route.origin, terms, fx),
+            )
+            _say(link, Advertisement(epoch=epoch, route=passed))
+    _say(link, Advertisement(epoch=epoch, end=True))
+
+
+def _say(link: Link, item: Advertisement) -> None:
+    """Gather an advertisement; one that no frame of the peer can hold is left out, whoever made it so large."""
+    if item.ByteSize() <= link.their_limits.frame_bytes - 2 * OVERHEAD:
+        link.outbox.advertisements.append(item)
+
+
+def _relayable(world: World, link: Link) -> list[Route]:
+    best: dict[bytes, Route] = {}
+    for route in sorted(world.catalog.routes.values(), key=lambda r: (len(r.path), r.link)):
+        other = world.links.get(route.link)
+        usable = other is not None and other is not link and other.phase is Phase.OPEN
+        loops = link.peer.fingerprint in route.path or len(route.path) >= MAX_PATH
+        if usable and not loops and route.origin not in best and route.offers:
+            best[route.origin] = route
+    return list(best.values())
+
+
+def _relay_terms(world: World, route: Route) -> tuple[int, int, int] | None:
+    """Markup and fee towards the next grid: the downstream ones times and plus this grid's own."""
+    tariff = world.links[route.link].ledger.tariffs[THEM].get(route.tariff_seq)
+    if tariff is None:
+        return None
+    settings = world.settings
+    own = Fraction(settings.markup_num, settings.markup_den)
+    markup = Fraction(tariff.markup_num, tariff.markup_den) * own
+    fee = -int(-(tariff.fee * own) // 1) + settings.fee
+    if max(markup.numerator, markup.denominator, fee) > INT64_MAX:
+        return None
+    return markup.numerator, markup.denominator, fee
+
+
+def _tariff(world: World, link: Link, origin: bytes, terms: tuple[int, int, int], fx: Effects) -> int:
+    """Seq of a tariff with these terms that is good for a while; written now if there is none."""
+    tariffs, now = link.ledger.tariffs[ME], fx.now
+    fresh_until = now + world.settings.tariff_lifetime_ms // 2
+    for seq, tariff in reversed(tariffs.items()):
+        stated = (tariff.markup_num, tariff.markup_den, tariff.fee)
+        if tariff.origin == origin and stated == terms and tariff.expires_at >= fresh_until:
+            return seq
+    num, den, fee = terms
+    body = pb.Tariff(
+        origin=origin,
+        markup_num=num,
+        markup_den=den,
+        fee=fee,
+        expires_at=now + world.settings.tariff_lifetime_ms,
+    )
+    return link.append(pb.Entry(kind=pb.ENTRY_KIND_TARIFF, tariff=body), fx)
+
+
+def tariffs_age(world: World, link: Link, now: int) -> bool:
+    """Whether a tariff of this link is past the middle of its life."""
+    tariffs = link.ledger.tariffs[ME].values()
+    newest: dict[bytes, TariffTerms] = {t.origin: t for t in tariffs}
+    half = world.settings.tariff_lifetime_ms // 2
+    return any(t.expires_at < now + half for t in newest.values())
+
+
+def learn(world: World, link: Link, item: Advertisement, fx: Effects) -> None:
+    """Take one advertisement of a peer. Routes that do not hold are dropped, the rest of the link goes on."""
+    if item.end:
+        world.catalog.drop_routes(link.name, keep_epoch=item.epoch)
+        return
+    key = (link.name, item.route.path[-1] if item.route.path else b"")
+    if not item.HasField("route") or not _has_room(world, key):
+        return
+    try:
+        route = _checked(world, link, item, fx)
+    except IntertieError as error:
+        world.catalog.refuse_route(key, str(error))
+        return
+    missing = world.catalog.put_route(route)
+    if missing:
+        fx.work.append(FetchOffers(link.name, route.origin, route.root_digest, missing))
+
+
+def _checked(world: World, link: Link, item: Advertisement, fx: Effects) -> Route:
+    body, now = item.route, fx.now
+    path = tuple(body.path)
+    if not path or len(path) > MAX_PATH or path[0] != link.peer.fingerprint or world.fingerprint in path:
+        raise IntertieError("LOOP", "The advertised path does not start at the peer, or passes this grid.")
+    origin = verify_chain(list(body.descriptors))
+    if origin.fingerprint != path[-1]:
+        raise IntertieError("DESCRIPTOR_INVALID", "The descriptor chain is not the advertised origin's.")
+    _check_name(world, origin)
+    payload = envelope.unseal(body.root, envelope.CATALOG_ROOT, signing_keys_at(origin, now)).payload
+    root = parse(CatalogRoot, payload, envelope.MAX_BYTES)
+    offers = check_root(root, origin.fingerprint, now)
+    tariff = link.ledger.tariffs[THEM].get(body.tariff_seq)
+    if tariff is None or tariff.origin != origin.fingerprint:
+        raise IntertieError("TARIFF_INVALID", "The advertised tariff is unknown or prices another origin.")
+    _remember(world, link, origin, tuple(body.descriptors), fx)
+    return Route(
+        link=link.name,
+        origin=origin.fingerprint,
+        grid=origin.grid,
+        path=path,
+        path_names=tuple(body.path_names)[: len(path)],
+        tariff_seq=body.tariff_seq,
+        root=body.root,
+        root_digest=multihash(payload),
+        offers=offers,
+        expires_at=root.expires_at,
+        descriptors=tuple(body.descriptors),
+        epoch=item.epoch,
+    )
+
+
+def _has_room(world: World, key: tuple[str, bytes]) -> bool:
+    """Whether a link may advertise an origin: a known one always, a new one up to a number, whatever others do."""
+    routes = world.catalog.routes
+    return key in routes or sum(name == key[0] for name, _ in routes) < MAX_ROUTES
+
+
+def _remember(world: World, link: Link, origin: VerifiedDescriptor, chain: tuple[bytes, ...], fx: Effects) -> None:
+    """Keep an origin's descriptor: after a restart its records come back before its advertisement does."""
+    known = world.executors.get(origin.fingerprint)
+    if known is not None and known.version <= origin.version:
+        check_update(known, origin)
+    if known is None or known.version < origin.version:
+        world.executors[origin.fingerprint] = origin
+        row = (link.name, origin.fingerprint, msgspec.msgpack.encode(chain))
+        fx.changes.put("routes", row[:2], row)
+
+
+def _check_name(world: World, origin: VerifiedDescriptor) -> None:
+    """A name belongs to the fingerprint that was first pinned to it (design §6)."""
+    for known in world.executors.values():
+        if known.grid == origin.grid and known.fingerprint != origin.fingerprint:
+            raise IntertieError("DESCRIPTOR_INVALID", f"The name {origin.grid} is pinned to another grid.")

@@ -1,0 +1,329 @@
+"""The provider's side of a link: admitting orders, and what the payer says about them (design §9)."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from intertie.digests import salted
+from intertie.errors import IntertieError, to_problem
+from intertie.ids import parse_uuid7
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
+from intertie_node.core.catalog import KnownOffer, priced
+from intertie_node.core.effects import Effects
+from intertie_node.core.executing import start
+from intertie_node.core.holds import HoldState
+from intertie_node.core.invocations import Invocation, Spec
+from intertie_node.core.ledger import ME, THEM
+from intertie_node.core.link import Link
+from intertie_node.core.pair import Fact
+from intertie_node.core.placing import (
+    best_way,
+    check_place,
+    check_room,
+    check_size,
+    first_grant,
+    place,
+    relay_order_id,
+    relay_rate,
+)
+from intertie_node.core.sinks import OrderSink
+from intertie_node.core.sources import OrderSource
+from intertie_node.core.tasks import TaskSignal
+from intertie_node.core.world import World, problem
+
+
+def on_order(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
+    """An order has arrived: reject it, let it wait for room, or admit it."""
+    order = fact.entry.order
+    hold = link.ledger.holds.get((THEM, fact.seq))
+    if hold is None or hold.state is not HoldState.OPEN:
+        return
+    inv = Invocation(_spec(world, link, fact, data), OrderSource(link, fact.seq))
+    world.orders[link.name, THEM, fact.seq] = inv
+    world.add(inv)
+    try:
+        offer = _check(world, link, order, data, fx.now)
+    except IntertieError as error:
+        _refuse_order(world, inv, error, fx)
+        return
+    lane, limit = link.ledger.lanes[THEM], link.terms.max_unagreed[THEM]
+    if lane.unagreed > limit:
+        world.waiting.setdefault(link.name, []).append(inv)
+        world.at(order.deadline, "deadline", inv.key)
+    else:
+        admit(world, inv, offer, fx)
+
+
+def _spec(world: World, link: Link, fact: Fact, data: bytes) -> Spec:
+    order = fact.entry.order
+    known = world.catalog.offers.get(order.offer_digest)
+    return Spec(
+        id=order.id,
+        caller=f"link:{link.name}:{fact.seq}",
+        offer=known.ref if known else "",
+        offer_digest=order.offer_digest,
+        nonce=order.nonce,
+        input_digest=order.input.digest,
+        media_type=order.input.media_type,
+        input=data,
+        max_charge=order.max_charge,
+        grant=order.grant,
+        deadline=order.deadline,
+        created_at=fact.entry.at,
+        hop_limit=order.hop_limit,
+        path=tuple(order.path),
+        places=tuple(order.policy.places),
+        actors=tuple(order.actors),
+        session=order.session,
+        group=order.group,
+        digest=fact.head,
+    )
+
+
+def _refuse_order(world: World, inv: Invocation, error: IntertieError, fx: Effects) -> None:
+    inv.source.reject(world, inv, to_problem(error), fx)
+    fx.reply(world.forget, inv)
+
+
+Check = Callable[[World, Link, pb.Order, bytes, int], None]
+
+
+def _check(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> KnownOffer:
+    for check in ORDER_CHECKS:
+        check(world, link, order, data, now)
+    offer = world.offer_of(order.offer_digest)
+    _check_price(world, link, order, offer, now)
+    if offer.origin == world.fingerprint:
+        world.check_input(offer.offer.input_schema, data)
+    return offer
+
+
+def _check_open_for_orders(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
+    if world.draining:
+        raise IntertieError("NODE_DRAINING", "This node is shutting down; try again later.")
+    if link.name in world.suspended:
+        raise IntertieError("PEERING_SUSPENDED", "This peering takes no new orders.")
+
+
+def _check_time(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
+    if order.deadline <= now:
+        raise IntertieError("DEADLINE_EXCEEDED", "The order's deadline had passed when it arrived.")
+
+
+def _check_id(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
+    parse_uuid7(order.id)
+
+
+def _check_limits(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
+    lane, terms = link.ledger.lanes[THEM], link.terms
+    if lane.gross > terms.credit_limit[THEM]:
+        raise IntertieError("CREDIT_LIMIT", f"The order exceeds the credit limit {terms.credit_limit[THEM]}.")
+    if order.grant > terms.max_unagreed[THEM]:
+        raise IntertieError("UNAGREED_LIMIT", f"The grant can never fit max_unagreed {terms.max_unagreed[THEM]}.")
+    if lane.open > min(terms.max_open_holds, world.own.limits.orders):
+        raise IntertieError("TOO_MANY_ORDERS", f"{lane.open} orders are open on this link.")
+
+
+def _check_path(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
+    if world.own.grid in order.path:
+        raise IntertieError("LOOP", "The order has passed this grid before.")
+    if len(order.path) > 16 or order.hop_limit > 16:
+        raise IntertieError("HOP_LIMIT", "The order's path or hop limit is above 16.")
+
+
+def _check_payload(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
+    limit = min(world.settings.max_input_bytes, world.own.limits.inline_bytes)
+    if order.input.size > limit or len(data) > limit:
+        raise IntertieError("INPUT_TOO_LARGE", f"Inputs may have {limit} bytes.")
+    if order.input.size != len(data) or order.input.digest != salted(order.nonce, data):
+        raise IntertieError("INPUT_INVALID", "The input is not the one that the order's digest names.")
+    if order.input.encoding:
+        raise IntertieError("INPUT_INVALID", f"The content encoding {order.input.encoding} is not known.")
+
+
+ORDER_CHECKS: tuple[Check, ...] = (
+    _check_open_for_orders,
+    _check_time,
+    _check_id,
+    _check_limits,
+    _check_path,
+    _check_payload,
+)
+"""What every order must pass, in this order; each raises IntertieError with the reason of the reject."""
+
+
+def _check_price(world: World, link: Link, order: pb.Order, offer: KnownOffer, now: int) -> None:
+    tariff = link.ledger.tariffs[ME].get(order.tariff_seq)
+    stated = tuple((line.unit, line.num, line.den) for line in order.prices)
+    if tariff is None or tariff.origin != offer.origin or stated != priced(offer, tariff):
+        raise _price_changed(link, offer, "The order's prices are not those of the tariff that it names.")
+    if tariff.expires_at + link.terms.max_skew_ms < now:
+        raise _price_changed(link, offer, "The tariff that the order names has expired.")
+    if offer.offer.charge_on == CHARGE_ON_COMPLETION and order.grant != order.max_charge:
+        raise IntertieError("GRANT_INVALID", "This offer is charged on completion: grant must equal max_charge.")
+    least = sum(-(-num // den) for unit, num, den in stated if unit == "order")
+    if order.max_charge < least:
+        raise IntertieError("BUDGET_EXCEEDED", f"One order costs at least {least}; max_charge is {order.max_charge}.")
+
+
+def _price_changed(link: Link, offer: KnownOffer, message: str) -> IntertieError:
+    newest = max((s for s, t in link.ledger.tariffs[ME].items() if t.origin == offer.origin), default=0)
+    return IntertieError("PRICE_CHANGED", message, tariff_seq=str(newest))
+
+
+def admit(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> None:
+    """Start an admitted order here, or pass it on."""
+    try:
+        if offer.origin == world.fingerprint:
+            check_place(inv.spec.places, offer.offer.place or world.settings.place)
+            start(world, inv, fx)
+        else:
+            _relay(world, inv, offer, fx)
+    except IntertieError as error:
+        _refuse_order(world, inv, error, fx)
+
+
+def _relay(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> None:
+    settings, spec, source = world.settings, inv.spec, inv.source
+    assert isinstance(source, OrderSource)
+    if _rejoin(world, inv, source, fx):
+        return
+    if not settings.relay:
+        raise IntertieError("OFFER_UNKNOWN", "This grid does not relay.")
+    if spec.hop_limit < 1:
+        raise IntertieError("HOP_LIMIT", "The order may take no further hop.")
+    check_place(spec.places, offer.offer.place)
+    way = best_way(world, offer, fx.now, not_over=source.link.name)
+    upstream = source.hold
+    assert upstream is not None
+    tariff = source.link.ledger.tariffs[ME].get(upstream.terms.tariff_seq)
+    if tariff is None:
+        raise IntertieError("PRICE_CHANGED", "The tariff that the order names is no longer kept.")
+    rate = relay_rate(tariff, way.tariff, len(upstream.terms.prices))
+    up, down = source.link.terms, way.link.terms
+    margin = settings.tolerated_outage_ms + 2 * max(up.max_skew_ms, down.max_skew_ms)
+    deadline = min(spec.deadline, upstream.terms.claim_until - down.claim_window_ms - margin)
+    if deadline <= fx.now:
+        raise IntertieError("DEADLINE_EXCEEDED", "Too little time is left to pass the order on.")
+    order_id = relay_order_id(world, spec.created_at, spec.digest)
+    inv.spec = msgspec.structs.replace(spec, hop_limit=spec.hop_limit - 1)
+    max_charge = rate.down(spec.max_charge)
+    grant = first_grant(offer, max_charge, rate.down(spec.grant))
+    check_size(spec, way.link.their_limits.inline_bytes)
+    check_room(world, way.link, max_charge, grant)
+    place(world, inv, way, order_id, max_charge, grant, deadline, rate, fx)
+    inv.signal(TaskSignal.STARTED, fx.now)
+
+
+def _rejoin(world: World, inv: Invocation, source: OrderSource, fx: Effects) -> bool:
+    """Join an order with the one that this node had placed for it before it was restored; True if there is one."""
+    orphan = world.orphans.pop(relay_order_id(world, inv.spec.created_at, inv.spec.digest), None)
+    if orphan is None:
+        return False
+    link, upstream = world.links[orphan.link], source.hold
+    down = link.ledger.find(ME, orphan.seq)
+    assert upstream is not None and down is not None
+    asked = source.link.ledger.tariffs[ME][upstream.terms.tariff_seq]
+    rate = relay_rate(asked, link.ledger.tariffs[THEM][down.terms.tariff_seq], len(upstream.terms.prices))
+    inv.sink = OrderSink(link, orphan.seq, rate)
+    inv.signal(TaskSignal.STARTED, fx.now)
+    world.touch(inv)
+    if orphan.end is None:
+        world.orders[link.name, ME, orphan.seq] = inv
+        inv.sink.resume(world, inv, 0, world.settings.event_credit, fx)
+    else:
+        source.end = orphan.end
+        source.conclude(world, inv, fx)
+        fx.reply(world.forget, inv)
+    return True
+
+
+def on_grant(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
+    """The payer has raised a grant."""
+    inv = world.orders.get((link.name, THEM, fact.entry.grant.order_seq))
+    if inv is not None and inv.sink is not None:
+        inv.sink.granted(world, inv, fx)
+
+
+def on_cancel(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
+    """The payer wants to stop."""
+    inv = world.orders.get((link.name, THEM, fact.entry.cancel.order_seq))
+    if inv is None or inv.ended:
+        return
+    if inv.sink is None:
+        error = IntertieError("CANCELED", "Cancelled before work started.")
+        _unwait(world, link, inv)
+        _refuse_order(world, inv, error, fx)
+    else:
+        inv.sink.cancel(world, inv, fact.entry.cancel.comment, fx)
+
+
+def on_expire(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
+    """The payer has ended a hold: what was claimed beyond what it had seen is lost, in the books too."""
+    origin = (link.name, THEM, fact.seq, "")
+    world.books.align(
+        fx, f"receivable/{link.name}", f"revenue/{link.name}", link.ledger.lanes[THEM].posted, link.asset, origin
+    )
+    inv = world.orders.get((link.name, THEM, fact.entry.expire.order_seq))
+    if inv is None or inv.finished:
+        return
+    _unwait(world, link, inv)
+    if inv.sink is not None:
+        inv.sink.cancel(world, inv, "expired", fx)
+    inv.signal(TaskSignal.FAILED, fx.now)
+    inv.finished = True
+    world.touch(inv)
+    fx.reply(world.forget, inv)
+
+
+def on_refuse(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
+    """The other side does not agree to an entry of ours; the account already shows it."""
+
+
+def credit(world: World, link: Link, order_seq: int, amount: int, comment: str, fx: Effects) -> int:
+    """Take back part of what was charged for an order; returns the entry's seq.
+
+    Raises: IntertieError PEER_UNAVAILABLE until the link has been open, CREDIT_INVALID beyond what is charged.
+    """
+    if not link.can_append:
+        raise IntertieError("PEER_UNAVAILABLE", f"The link with {link.peer.grid} has not been open yet; try again.")
+    hold = link.ledger.find(THEM, order_seq)
+    if hold is None or not 1 <= amount <= hold.posted:
+        charged = hold.posted if hold else 0
+        raise IntertieError("CREDIT_INVALID", f"Of order {order_seq}, {charged} is charged; a credit is 1 to that.")
+    body = pb.Credit(order_seq=order_seq, amount=amount, comment=comment[:256])
+    seq = link.append(pb.Entry(kind=pb.ENTRY_KIND_CREDIT, credit=body), fx)
+    origin = (link.name, ME, seq, "")
+    world.books.transfer(fx, f"revenue/{link.name}", f"receivable/{link.name}", amount, link.asset, origin)
+    return seq
+
+
+def _unwait(world: World, link: Link, inv: Invocation) -> None:
+    queue = world.waiting.get(link.name)
+    if queue and inv in queue:
+        queue.remove(inv)
+
+
+def admit_waiting(world: World, link: Link, fx: Effects) -> None:
+    """Admit waiting orders as far as `max_unagreed` has room again."""
+    queue = world.waiting.get(link.name)
+    while queue and link.ledger.lanes[THEM].unagreed <= link.terms.max_unagreed[THEM]:
+        inv = queue.pop(0)
+        if inv.ended:
+            continue
+        try:
+            admit(world, inv, world.offer_of(inv.spec.offer_digest), fx)
+        except IntertieError as error:
+            _refuse_order(world, inv, error, fx)
+
+
+def waiting_deadline(world: World, inv: Invocation, fx: Effects) -> None:
+    """The deadline of an order that was never admitted has passed."""
+    if inv.sink is None and not inv.ended:
+        source = inv.source
+        assert isinstance(source, OrderSource)
+        _unwait(world, source.link, inv)
+        error = problem("DEADLINE_EXCEEDED", "The order was not admitted before its deadline.")
+        inv.source.reject(world, inv, error, fx)
+        fx.reply(world.forget, inv)

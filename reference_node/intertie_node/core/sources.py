@@ -1,0 +1,372 @@
+"""Who asked: the payer of an order on a link, or a consumer of this grid (design §9)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from intertie.amounts import charge
+from intertie.errors import IntertieError
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1.envelope_pb2 import Problem
+from intertie.v1.event_pb2 import Event, Gap, GrantNeeded, Result
+from intertie.v1.invocation_pb2 import InvocationEvent, Outcome, Receipt
+from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
+from intertie.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_REJECTED
+from intertie.v1.task_pb2 import HoldState as PbHoldState
+from intertie_node.core.catalog import Prices
+from intertie_node.core.effects import Effects
+from intertie_node.core.holds import Hold, HoldState
+from intertie_node.core.invocations import End, Invocation
+from intertie_node.core.ledger import ME, THEM
+from intertie_node.core.link import Link
+from intertie_node.core.opening import Phase
+from intertie_node.core.sinks import OrderSink, quantities
+from intertie_node.core.tasks import SIGNAL_OF_END, TaskSignal
+from intertie_node.core.world import World
+
+
+class OrderSource:
+    """The payer of an order on a link."""
+
+    def __init__(self, link: Link, seq: int, end: End | None = None) -> None:
+        self.link = link
+        self.seq = seq
+        self.end = end
+        """How the work ended, while the link may not be written to yet: claimed as soon as it may."""
+
+    def row(self) -> tuple[Any, ...]:
+        """What restores this source."""
+        return ("order_source", self.link.name, self.seq, _packed(self.end))
+
+    @property
+    def hold(self) -> Hold | None:
+        """The order's hold, None once it is settled and forgotten."""
+        return self.link.ledger.holds.get((THEM, self.seq))
+
+    @property
+    def listening(self) -> bool:
+        """Whether the payer can be reached."""
+        return self.link.phase is Phase.OPEN
+
+    def _open(self) -> Hold | None:
+        hold = self.hold
+        return hold if hold is not None and hold.state is HoldState.OPEN else None
+
+    @property
+    def claimed(self) -> bool:
+        """Whether anything has been charged for the order."""
+        hold = self.hold
+        return hold is not None and bool(hold.claims)
+
+    def price(self, world: World, inv: Invocation, usage: Mapping[str, int]) -> int:
+        """What usage costs under the order's own price lines, minor units."""
+        hold = self.hold
+        return charge(hold.terms.prices, quantities(hold.terms.units, usage)) if hold else 0
+
+    def granted(self, world: World, inv: Invocation) -> int:
+        """The order's grant, minor units; of one raised beyond `max_unagreed` no more than was admitted or charged."""
+        hold = self.hold
+        if hold is None:
+            return 0
+        if self.link.ledger.lanes[THEM].unagreed <= self.link.terms.max_unagreed[THEM]:
+            return hold.granted
+        return min(hold.granted, max(hold.grants[0][1], hold.charged))
+
+    def deliver(self, world: World, inv: Invocation, event: Event, fx: Effects) -> None:
+        """Send an event to the payer."""
+        if self.link.phase is Phase.OPEN:
+            event.order_seq = self.seq
+            self.link.outbox.events.append(event)
+
+    def grant_needed(self, world: World, inv: Invocation, amount: int, fx: Effects) -> None:
+        """Ask the payer for more."""
+        self.deliver(world, inv, Event(at=fx.now, grant_needed=GrantNeeded(amount=amount)), fx)
+
+    def charge(self, world: World, inv: Invocation, usage: Mapping[str, int], fx: Effects) -> None:
+        """Claim cumulatively for work done so far."""
+        hold = self._open()
+        if hold is None or not self.link.can_append:
+            return
+        before = hold.claims[-1].quantities if hold.claims else ()
+        now = quantities(hold.terms.units, usage)
+        if tuple(now) != before and any(now) and self._fits(hold, now):
+            self._claim(world, inv, hold, pb.Charge(order_seq=self.seq, quantities=now), fx)
+
+    def finish(self, world: World, inv: Invocation, end: End, fx: Effects) -> None:
+        """Claim finally; nothing is claimed for an order that has expired.
+
+        What a provider further down was granted too much for is this grid's loss (design §9, relay).
+        """
+        if self._postponed(world, inv, end, fx):
+            return
+        hold = self._open()
+        if hold is not None and not self._fits(hold, quantities(hold.terms.units, end.usage)):
+            usage = dict(zip(hold.terms.units, hold.claims[-1].quantities, strict=True)) if hold.claims else {}
+            error = Problem(reason="GRANT_EXHAUSTED", message="The work cost more than was granted.")
+            end = End(TASK_STATE_FAILED, usage, None, error)
+        if inv.signal(SIGNAL_OF_END[end.state], fx.now):
+            world.touch(inv)
+        inv.finished = True
+        if hold is not None:
+            body = pb.Charge(
+                order_seq=self.seq,
+                quantities=quantities(hold.terms.units, end.usage),
+                final=True,
+                state=end.state,  # type: ignore[arg-type]
+                proof=end.proof,
+                problem=end.problem,
+            )
+            self._claim(world, inv, hold, body, fx)
+        world.touch(inv)
+
+    def _postponed(self, world: World, inv: Invocation, end: End, fx: Effects) -> bool:
+        """Note an end that may not be written yet: it is durable together with what it follows from."""
+        self.end = None if self.link.can_append else end
+        if self.end is not None:
+            inv.signal(SIGNAL_OF_END[end.state], fx.now)
+            world.touch(inv)
+        return self.end is not None
+
+    def conclude(self, world: World, inv: Invocation, fx: Effects) -> None:
+        """The link may be written to: claim, or reject, what had to wait for that."""
+        end = self.end
+        if end is None:
+            return
+        if end.state == TASK_STATE_REJECTED:
+            self.reject(world, inv, end.problem or Problem(), fx)
+        else:
+            self.finish(world, inv, end, fx)
+
+    @staticmethod
+    def _fits(hold: Hold, claimed: Sequence[int]) -> bool:
+        """Whether these quantities may be charged as the grant stands."""
+        try:
+            return charge(hold.terms.prices, claimed) <= hold.granted
+        except IntertieError:
+            return False
+
+    def _claim(self, world: World, inv: Invocation, hold: Hold, body: pb.Charge, fx: Effects) -> None:
+        before = hold.charged
+        body.amount = charge(hold.terms.prices, list(body.quantities))
+        if body.amount > hold.granted:
+            raise AssertionError(f"{inv.key} would be charged {body.amount} of {hold.granted}")
+        seq = self.link.append(pb.Entry(kind=pb.ENTRY_KIND_CHARGE, charge=body), fx)
+        link = self.link
+        origin = (link.name, ME, seq, inv.key)
+        world.books.transfer(
+            fx, f"receivable/{link.name}", f"revenue/{link.name}", body.amount - before, link.asset, origin
+        )
+
+    def reject(self, world: World, inv: Invocation, problem: Problem, fx: Effects) -> None:
+        """Refuse the order: no work was done. After a charge it can only be ended by a final one."""
+        hold = self._open()
+        if hold is not None and hold.claims:
+            usage = dict(zip(hold.terms.units, hold.claims[-1].quantities, strict=True))
+            self.finish(world, inv, End(TASK_STATE_FAILED, usage, problem=problem), fx)
+            return
+        if self._postponed(world, inv, End(TASK_STATE_REJECTED, {}, problem=problem), fx):
+            return
+        inv.signal(TaskSignal.REJECTED, fx.now) or inv.signal(TaskSignal.FAILED, fx.now)
+        inv.finished = True
+        world.touch(inv)
+        if hold is not None:
+            body = pb.Reject(order_seq=self.seq, problem=problem)
+            self.link.append(pb.Entry(kind=pb.ENTRY_KIND_REJECT, reject=body), fx)
+        self.deliver(
+            world,
+            inv,
+            Event(at=fx.now, result=Result(state=TASK_STATE_REJECTED, problem=problem)),
+            fx,
+        )
+
+
+class Subscriber(Protocol):
+    """Where events of a consumer's invocation go; called after the commit."""
+
+    next: int
+    """Number of the next durable event that it wants."""
+
+    def push(self, item: InvocationEvent) -> None:
+        """Take an event or the outcome, which is the last item."""
+        ...
+
+
+class ConsumerSource:
+    """A consumer of this grid, with a budget."""
+
+    def __init__(self, account: str, prices: Prices, grant: int, reserved: int) -> None:
+        self.account = account
+        self.prices = prices
+        self.grant = grant
+        self.reserved = reserved
+        """Still reserved of the budget, minor units."""
+        self.charged = 0
+        self.subscribers: list[Subscriber] = []
+        self.end: End | None = None
+
+    def row(self) -> tuple[Any, ...]:
+        """What restores this source."""
+        return ("consumer", self.account, self.prices, self.grant, self.reserved, self.charged, _packed(self.end))
+
+    claimed = False
+    """A consumer's budget moves at the end alone."""
+
+    def price(self, world: World, inv: Invocation, usage: Mapping[str, int]) -> int:
+        """What usage costs the consumer, minor units."""
+        return charge([(n, d) for _, n, d in self.prices], [usage.get(u, 0) for u, _, _ in self.prices])
+
+    def granted(self, world: World, inv: Invocation) -> int:
+        """How much may be charged now, minor units."""
+        return self.grant
+
+    def grant_needed(self, world: World, inv: Invocation, amount: int, fx: Effects) -> None:
+        """Raise the grant: doubling, at least to what is asked, at most to the maximum charge."""
+        self.grant = min(inv.spec.max_charge, max(amount, 2 * self.grant))
+        world.touch(inv)
+        if inv.sink:
+            inv.sink.granted(world, inv, fx)
+
+    def charge(self, world: World, inv: Invocation, usage: Mapping[str, int], fx: Effects) -> None:
+        """Note what has been charged so far; the budget moves at the end."""
+        self.charged = self.price(world, inv, usage)
+        world.touch(inv)
+
+    def deliver(self, world: World, inv: Invocation, event: Event, fx: Effects) -> None:
+        """Push an event to those subscribers whose turn it is; keep the result."""
+        if event.HasField("result") and inv.result is None:
+            inv.result = event
+            if event.number:
+                inv.last_event = max(inv.last_event, event.number)
+        item = None
+        for subscriber in self.subscribers:
+            if event.number in (0, subscriber.next) and not event.HasField("result"):
+                item = item or InvocationEvent(id=inv.spec.id, event=event)
+                fx.reply(subscriber.push, item)
+            if event.number == subscriber.next:
+                subscriber.next += 1
+        last = event.HasField("result") or event.HasField("gap")
+        if last and inv.outcome is not None:
+            self._tell(inv, InvocationEvent(id=inv.spec.id, outcome=inv.outcome), fx)
+        elif last:
+            inv.result = inv.result or event
+            self.conclude(world, inv, fx)
+
+    def _tell(self, inv: Invocation, last: InvocationEvent, fx: Effects) -> None:
+        for subscriber in self.subscribers:
+            fx.reply(subscriber.push, last)
+        self.subscribers = []
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody waits for events."""
+        return bool(self.subscribers)
+
+    def finish(self, world: World, inv: Invocation, end: End, fx: Effects) -> None:
+        """Settle the budget; the outcome follows when the output is known too."""
+        amount = self.price(world, inv, end.usage)
+        moved = inv.signal(SIGNAL_OF_END[end.state], fx.now)
+        if not moved and inv.outcome is not None:
+            inv.outcome.receipt.CopyFrom(self._receipt(world, inv, end, amount))
+            fx.reply(world.forget, inv)
+        self._settle(world, inv, amount, fx)
+        self.end = end
+        inv.finished = True
+        world.touch(inv)
+        self.conclude(world, inv, fx)
+
+    def reject(self, world: World, inv: Invocation, problem: Problem, fx: Effects) -> None:
+        """Nothing was done: release the budget and say why."""
+        if inv.finished:
+            return
+        inv.signal(TaskSignal.REJECTED, fx.now) or inv.signal(TaskSignal.FAILED, fx.now)
+        self._settle(world, inv, 0, fx)
+        self.end = End(inv.state, {}, problem=problem)
+        inv.finished = True
+        world.touch(inv)
+        self.conclude(world, inv, fx)
+
+    def unknown(self, world: World, inv: Invocation, problem: Problem, fx: Effects) -> None:
+        """The deadline has passed and nothing more is known: report it; the hold goes on by itself."""
+        if inv.finished and inv.outcome is None and inv.result is None:
+            inv.result = Event(gap=Gap(problem=Problem(reason="EVENTS_GONE", message="The result was never sent.")))
+            self.conclude(world, inv, fx)
+        if inv.outcome is not None or not inv.signal(TaskSignal.FAILED, fx.now):
+            return
+        receipt = self._receipt(world, inv, End(inv.state, {}), 0)
+        receipt.hold = PbHoldState.HOLD_STATE_IN_DOUBT
+        self._report(world, inv, _outcome(inv, problem, receipt), fx)
+
+    def _settle(self, world: World, inv: Invocation, amount: int, fx: Effects) -> None:
+        world.books.release(self.account, self.reserved, amount)
+        self.reserved, self.charged = 0, amount
+        origin = ("", ME, 0, inv.key)
+        world.books.transfer(fx, f"consumer/{self.account}", "sales", amount, world.settings.asset, origin)
+
+    def conclude(self, world: World, inv: Invocation, fx: Effects) -> None:
+        """Report the outcome once money and, for COMPLETED, output are known."""
+        end = self.end
+        if not inv.finished or end is None or inv.outcome is not None:
+            return
+        if end.state == TASK_STATE_COMPLETED and inv.result is None:
+            return
+        outcome = _outcome(inv, end.problem, self._receipt(world, inv, end, self.charged))
+        if inv.result is not None and inv.result.HasField("result"):
+            outcome.output.CopyFrom(inv.result.result.output)
+            outcome.is_error = inv.result.result.is_error
+        elif inv.result is not None:
+            outcome.problem.CopyFrom(inv.result.gap.problem)
+        self._report(world, inv, outcome, fx)
+
+    def _report(self, world: World, inv: Invocation, outcome: Outcome, fx: Effects) -> None:
+        inv.outcome = outcome
+        world.touch(inv)
+        self._tell(inv, InvocationEvent(id=inv.spec.id, outcome=outcome), fx)
+        if inv.finished:
+            fx.reply(world.forget, inv)
+
+    def _receipt(self, world: World, inv: Invocation, end: End, amount: int) -> Receipt:
+        receipt = Receipt(charge=amount, asset=world.settings.asset, scale=world.settings.scale)
+        for unit, quantity in sorted(end.usage.items()):
+            if quantity:
+                receipt.usage.add(unit=unit, quantity=quantity)
+        receipt.path.append(world.own.grid)
+        if end.proof is not None:
+            receipt.proof.CopyFrom(end.proof)
+            record = end.record or ExecutionRecord.FromString(end.proof.record)
+            receipt.energy.CopyFrom(record.energy)
+            receipt.place = record.place
+            executor = world.executors.get(record.executor)
+            receipt.executed_by = executor.grid if executor else record.executor.hex()
+        sink = inv.sink
+        if isinstance(sink, OrderSink):
+            receipt.path.extend(world_path(world, inv, sink))
+            hold = sink.hold
+            receipt.hold = hold.state.value if hold else PbHoldState.HOLD_STATE_CHARGED  # type: ignore[assignment]
+        return receipt
+
+
+def _outcome(inv: Invocation, problem: Problem | None, receipt: Receipt) -> Outcome:
+    return Outcome(id=inv.spec.id, state=inv.state, problem=problem, receipt=receipt)  # type: ignore[arg-type]
+
+
+def _packed(end: End | None) -> tuple[Any, ...] | None:
+    if end is None:
+        return None
+    parts = (end.proof, end.problem)
+    return (end.state, dict(end.usage), *(p.SerializeToString() if p is not None else b"" for p in parts))
+
+
+def unpacked(row: Sequence[Any] | None) -> End | None:
+    """The end that a consumer's source had noted when its row was written."""
+    if row is None:
+        return None
+    state, usage, proof, error = row
+    return End(
+        state, usage, RecordProof.FromString(proof) if proof else None, Problem.FromString(error) if error else None
+    )
+
+
+def world_path(world: World, inv: Invocation, sink: OrderSink) -> tuple[str, ...]:
+    """Grid names from the next hop to the executor, as advertised; the next hop alone if unknown."""
+    offer = world.catalog.offers.get(inv.spec.offer_digest)
+    route = world.catalog.routes.get((sink.link.name, offer.origin)) if offer else None
+    return route.path_names if route else (sink.link.peer.grid,)

@@ -1,0 +1,203 @@
+"""The state of one grid's node, in memory. Steps change it; rows of what changed are written once a batch."""
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from intertie.descriptors import VerifiedDescriptor
+from intertie.errors import IntertieError
+from intertie.records import RootCache
+from intertie.v1.envelope_pb2 import Problem
+from intertie.v1.metering_pb2 import Energy
+from intertie_node.core.books import Books
+from intertie_node.core.catalog import Catalog, KnownOffer
+from intertie_node.core.effects import Effects
+from intertie_node.core.invocations import End, Invocation, Spec
+from intertie_node.core.link import Link, OwnSide
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the operator has fixed; amounts in minor units, times in milliseconds."""
+
+    asset: str = "XTS"
+    scale: int = 6
+    place: str = ""
+    relay: bool = False
+    markup_num: int = 1
+    markup_den: int = 1
+    fee: int = 0
+    tolerated_outage_ms: int = 1_000
+    tariff_lifetime_ms: int = 3_600_000
+    hop_limit: int = 8
+    max_input_bytes: int = 1 << 20
+    inline_bytes: int = 16 * 1024
+    event_credit: int = 64 * 1024
+    max_timeout_ms: int = 3_600_000
+    max_invocations: int = 16_384
+    """Most invocations in memory; consumers' new ones are refused beyond. Those of peers: `Limits.orders`."""
+    grace_ms: int = 2_000
+    """How long after a deadline an outcome may still arrive before OUTCOME_UNKNOWN is reported."""
+
+
+class StoredInvocation(Struct, array_like=True):
+    """The `record` column of an invocation's row."""
+
+    spec: Spec
+    source: tuple[Any, ...]
+    sink: tuple[Any, ...] | None
+    last_event: int
+    finished: bool
+
+
+class Orphan(Struct):
+    """An own order that came back to a restored node before the order for which it had been placed."""
+
+    link: str
+    seq: int
+    end: End | None = None
+    """How its work ended, once that is known."""
+
+
+class World:
+    """Links, invocations, catalog and books of one node."""
+
+    def __init__(
+        self,
+        own: OwnSide,
+        descriptor: VerifiedDescriptor,
+        settings: Settings,
+        secret: bytes,
+        check_input: Callable[[bytes, bytes], None],
+    ) -> None:
+        self.own = own
+        self.descriptor = descriptor
+        self.settings = settings
+        self.secret = secret
+        """Node secret from which hop ids and nonces of relayed orders follow."""
+        self.check_input = check_input
+        """(schema, input) → None; raises IntertieError INPUT_INVALID."""
+        self.links: dict[str, Link] = {}
+        self.suspended: set[str] = set()
+        """Links whose peering refuses new orders."""
+        self.catalog = Catalog()
+        self.books = Books()
+        self.roots = RootCache()
+        self.executors: dict[bytes, VerifiedDescriptor] = {own.fingerprint: descriptor}
+        """Fingerprint → descriptor of every grid whose records may be met."""
+        self.invocations: dict[str, Invocation] = {}
+        self.orders: dict[tuple[str, int, int], Invocation] = {}
+        """(link, payer, order seq) → invocation, for orders of both sides."""
+        self.orphans: dict[str, Orphan] = {}
+        """By the id of the own order, which follows from the upstream one (`placing.relay_order_id`)."""
+        self.adopted_until = 0
+        """Time of the newest id among orders that came back to a restored node: ids up to it may be known."""
+        self.waiting: dict[str, list[Invocation]] = {}
+        """Link → orders that wait until `max_unagreed` has room."""
+        self.paused: set[str] = set()
+        """Keys of invocations that wait for a grant, or for room under `max_unagreed`: tried again at each tick."""
+        self.finished: list[tuple[Invocation, End, Energy | None]] = []
+        """Own work that ended in this batch: proven and claimed at its end."""
+        self.draining = False
+        self.max_event_bytes = 2 * own.limits.inline_bytes
+        """Largest event that is taken from a peer: with its payload it must fit every other peer's frames."""
+        self.ways: dict[tuple[bytes, str], list[Any]] = {}
+        """Ways found in this batch: (offer digest, link not to be taken) → `placing.Way`s, best first."""
+        self._changed: dict[str, Invocation] = {}
+        self._timers: list[tuple[int, int, str, str]] = []
+        self._count = 0
+
+    @property
+    def fingerprint(self) -> bytes:
+        """This grid's fingerprint."""
+        return self.own.fingerprint
+
+    # -- invocations ------------------------------------------------------------------------------
+
+    def add(self, inv: Invocation) -> None:
+        """Keep a new invocation."""
+        self.invocations[inv.key] = inv
+        self.touch(inv)
+
+    def touch(self, inv: Invocation) -> None:
+        """Have the invocation's row written at the end of the batch."""
+        self._changed[inv.key] = inv
+
+    def forget(self, inv: Invocation) -> None:
+        """Drop an invocation that has ended from memory; its row stays. One whose end is still to be told stays."""
+        if not inv.finished:
+            return
+        self.invocations.pop(inv.key, None)
+        for row in (inv.source.row(), inv.sink.row() if inv.sink else ()):
+            if row and row[0] in ("order_source", "order_sink"):
+                payer = 1 if row[0] == "order_source" else 0
+                self.orders.pop((row[1], payer, row[2]), None)
+
+    def flush_rows(self, fx: Effects) -> None:
+        """Write the rows of changed invocations and of the books."""
+        for inv in self._changed.values():
+            row = invocation_row(inv)
+            fx.changes.put("invocations", row[:1], row)
+        self._changed.clear()
+        self.ways.clear()
+        self.books.flush(fx)
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def at(self, when: int, what: str, key: str) -> None:
+        """Have `what` happen to `key` at `when` (milliseconds since the Unix epoch)."""
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, what, key))
+
+    def due(self, now: int) -> list[tuple[str, str]]:
+        """What has become due, in order of time."""
+        ready = []
+        while self._timers and self._timers[0][0] <= now:
+            _, _, what, key = heapq.heappop(self._timers)
+            ready.append((what, key))
+        return ready
+
+    # -- look-ups ---------------------------------------------------------------------------------
+
+    def offer_of(self, digest: bytes) -> KnownOffer:
+        """The offer with that digest. Raises: IntertieError OFFER_UNKNOWN."""
+        offer = self.catalog.offers.get(digest)
+        if offer is None:
+            raise IntertieError("OFFER_UNKNOWN", "No offer with this digest is known here.", digest=digest.hex())
+        return offer
+
+
+def invocation_row(inv: Invocation) -> tuple[Any, ...]:
+    """The row of an invocation; its input is dropped once it has ended."""
+    spec = inv.spec
+    ended = inv.ended and inv.finished
+    kept = msgspec.structs.replace(spec, input=b"") if ended else spec
+    sink = inv.sink.row() if inv.sink else None
+    record = msgspec.msgpack.encode(StoredInvocation(kept, inv.source.row(), sink, inv.last_event, inv.finished))
+    outcome = inv.outcome.SerializeToString() if inv.outcome is not None else b""
+    active = 0 if ended and (inv.outcome is not None or spec.caller.startswith("link:")) else 1
+    return (
+        inv.key,
+        spec.caller,
+        spec.digest,
+        spec.offer,
+        inv.state,
+        spec.created_at,
+        inv.ended_at,
+        active,
+        record,
+        outcome,
+    )
+
+
+def trimmed(told: Problem) -> Problem:
+    """A peer's problem, cut to what the protocol allows, so that it can be passed on."""
+    metadata = {k[:64]: v[:256] for k, v in sorted(told.metadata.items())[:16]}
+    return Problem(reason=told.reason[:64], message=told.message[:1024], metadata=metadata)
+
+
+def problem(reason: str, message: str, **metadata: str) -> Problem:
+    """A problem of the errors registry."""
+    return Problem(reason=reason, message=message, metadata=metadata)
