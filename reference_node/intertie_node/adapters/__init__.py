@@ -1,0 +1,1 @@
+"""What connects the engine to the world: each folder implements ports and knows no other folder."""

@@ -1,0 +1,52 @@
+"""What backends share: reading a JSON input, refusing it, and handing over an output of any size."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from intertie.errors import IntertieError
+from intertie.registry import LIMITS
+from intertie_node.ports import RefuseWork, Run, WorkResult
+
+T = TypeVar("T")
+
+CHUNK_BYTES: Final = LIMITS["inline_bytes"].default
+"""Largest output that travels with the result, and largest chunk."""
+MAX_OUTPUT_BYTES: Final = 4 * 1024 * 1024
+JSON: Final = "application/json"
+
+
+def read_input(data: bytes, kind: type[T]) -> T:
+    """Decode a JSON input strictly.
+
+    The node has checked it against the offer's schema; this keeps a backend safe without that.
+
+    Raises: RefuseWork with INPUT_INVALID.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefuseWork(input_invalid(str(error) or type(error).__name__)) from None
+
+
+def input_invalid(message: str, path: str = "$", rule: str = "") -> IntertieError:
+    """INPUT_INVALID; `path` is the JSON path of what is wrong, `rule` the rule that it breaks."""
+    return IntertieError("INPUT_INVALID", f"{path}: {message}", path=path, rule=rule)
+
+
+async def deliver(run: Run, media_type: str, data: bytes, is_error: bool = False) -> WorkResult:
+    """Make `data` the output: in the result if it fits, else as chunks, whose bytes joined are the output.
+
+    Raises: IntertieError EXECUTION_FAILED when it is larger than 4 MiB.
+    """
+    if len(data) <= CHUNK_BYTES:
+        return WorkResult(media_type=media_type, output=data, is_error=is_error)
+    if len(data) > MAX_OUTPUT_BYTES:
+        raise IntertieError(
+            "EXECUTION_FAILED", f"the output has {len(data)} bytes; at most {MAX_OUTPUT_BYTES} can be sent"
+        )
+    for start in range(0, len(data), CHUNK_BYTES):
+        await run.chunk(data[start : start + CHUNK_BYTES], media_type)
+    return WorkResult(is_error=is_error)

@@ -1,0 +1,1 @@
+"""gRPC faces of a node: the peer port (mutual TLS) and the public port (server TLS)."""

@@ -1,0 +1,191 @@
+"""The consumer face over gRPC: catalog, invocations, account (design §3, §9)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from intertie.errors import IntertieError, from_problem
+from intertie.v1 import account_pb2 as ac
+from intertie.v1 import account_pb2_grpc, catalog_pb2_grpc, invocation_pb2_grpc
+from intertie.v1 import catalog_pb2 as ct
+from intertie.v1 import invocation_pb2 as iv
+from intertie.v1.envelope_pb2 import Payload
+from intertie_node.adapters.grpc.calls import guarded
+from intertie_node.adapters.grpc.subscriptions import Mailbox, StreamDesk
+from intertie_node.ports import Consumers
+
+MAX_COLLECTED_BYTES = 1 << 20
+WATCH_INTERVAL_S = 0.2
+
+
+class InvocationFace(invocation_pb2_grpc.InvocationServiceServicer):
+    """InvocationService."""
+
+    def __init__(self, consumers: Consumers) -> None:
+        self._consumers = consumers
+
+    @guarded
+    async def Call(self, request: iv.CallRequest, context: Any, account: str) -> iv.CallResponse:
+        """Run to the end; streamed pieces are gathered into the output."""
+        mailbox = Mailbox()
+        wanted = request.invocation
+        self._consumers.invoke(account, wanted, mailbox)
+        pieces: list[bytes] = []
+        media_type, size = "", 0
+        async for item in self._items(account, wanted.id, mailbox):
+            if item.HasField("outcome"):
+                return iv.CallResponse(outcome=_with_pieces(item.outcome, pieces, media_type))
+            if item.event.HasField("chunk"):
+                pieces.append(item.event.chunk.payload.data)
+                media_type, size = item.event.chunk.payload.media_type, size + len(pieces[-1])
+                if size > MAX_COLLECTED_BYTES:
+                    raise IntertieError(
+                        "PAYLOAD_TOO_LARGE", "The streamed output is above 1 MiB: use Invoke or Stream."
+                    )
+        raise IntertieError("INTERNAL", "The invocation's events ended without an outcome.")
+
+    @guarded
+    async def Invoke(self, request: iv.InvokeRequest, context: Any, account: str) -> AsyncIterator[iv.InvokeResponse]:
+        """Start, and send the events."""
+        mailbox = Mailbox()
+        self._consumers.invoke(account, request.invocation, mailbox)
+        async for item in self._items(account, request.invocation.id, mailbox):
+            yield iv.InvokeResponse(event=item)
+
+    @guarded
+    async def Subscribe(
+        self, request: iv.SubscribeRequest, context: Any, account: str
+    ) -> AsyncIterator[iv.SubscribeResponse]:
+        """Send events after a number."""
+        mailbox = Mailbox()
+        self._consumers.subscribe(account, request.id, request.after_seq, mailbox)
+        async for item in self._items(account, request.id, mailbox):
+            yield iv.SubscribeResponse(event=item)
+
+    async def _items(self, account: str, invocation: str, mailbox: Mailbox) -> AsyncIterator[iv.InvocationEvent]:
+        """Items up to the outcome; each one taken gives byte credit. Raises what refused the invocation."""
+        item = iv.InvocationEvent()
+        try:
+            while not item.HasField("outcome"):
+                item = await mailbox.take()
+                if item.HasField("refused"):
+                    raise from_problem(item.refused)
+                yield item
+                if item.HasField("event"):
+                    self._consumers.consumed(account, invocation, item.ByteSize())
+        finally:
+            if item.HasField("event"):
+                self._consumers.unsubscribe(account, invocation, mailbox)
+
+    @guarded
+    async def Stream(self, request_iterator: Any, context: Any, account: str) -> None:
+        """Frames both ways."""
+        desk = StreamDesk(self._consumers, account, context)
+        await desk.run()
+
+    @guarded
+    async def SendInput(self, request: iv.SendInputRequest, context: Any, account: str) -> iv.SendInputResponse:
+        """Answer an input request."""
+        await self._consumers.send_input(account, request)
+        return iv.SendInputResponse()
+
+    @guarded
+    async def Cancel(self, request: iv.CancelRequest, context: Any, account: str) -> iv.CancelResponse:
+        """Ask to stop."""
+        return iv.CancelResponse(status=await self._consumers.cancel(account, request))
+
+    @guarded
+    async def Get(
+        self, request: iv.InvocationServiceGetRequest, context: Any, account: str
+    ) -> iv.InvocationServiceGetResponse:
+        """One invocation."""
+        return iv.InvocationServiceGetResponse(status=await self._consumers.get(account, request.id))
+
+    @guarded
+    async def List(self, request: iv.ListRequest, context: Any, account: str) -> iv.ListResponse:
+        """A page of invocations."""
+        return await self._consumers.list(account, request)
+
+
+def _with_pieces(outcome: iv.Outcome, pieces: list[bytes], media_type: str) -> iv.Outcome:
+    if not pieces:
+        return outcome
+    whole = iv.Outcome()
+    whole.CopyFrom(outcome)
+    data = b"".join([*pieces, outcome.output.data])
+    whole.output.CopyFrom(Payload(media_type=outcome.output.media_type or media_type, data=data))
+    return whole
+
+
+class CatalogFace(catalog_pb2_grpc.CatalogServiceServicer):
+    """CatalogService."""
+
+    def __init__(self, consumers: Consumers) -> None:
+        self._consumers = consumers
+
+    @guarded
+    async def Search(self, request: ct.SearchRequest, context: Any, account: str) -> ct.SearchResponse:
+        """A page of offers."""
+        return self._consumers.search(request)
+
+    @guarded
+    async def Get(
+        self, request: ct.CatalogServiceGetRequest, context: Any, account: str
+    ) -> ct.CatalogServiceGetResponse:
+        """One offer."""
+        return ct.CatalogServiceGetResponse(offer=self._consumers.offer(request.ref))
+
+    @guarded
+    async def Watch(self, request: ct.WatchRequest, context: Any, account: str) -> AsyncIterator[ct.WatchResponse]:
+        """The whole catalog, then every change."""
+        known: dict[str, bytes] = {}
+        version = -1
+        while True:
+            if version != self._consumers.catalog_version():
+                first, version = version < 0, self._consumers.catalog_version()
+                for change in self._changes(known):
+                    yield change
+                if first:
+                    yield ct.WatchResponse(synced=True)
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+    def _changes(self, known: dict[str, bytes]) -> list[ct.WatchResponse]:
+        changes, now = [], {}
+        token = ""
+        while True:
+            page = self._consumers.search(ct.SearchRequest(page_size=100, page_token=token))
+            now.update({offer.ref: offer for offer in page.offers})
+            token = page.next_page_token
+            if not token:
+                break
+        changes += [ct.WatchResponse(upsert=o) for ref, o in now.items() if known.get(ref) != o.SerializeToString()]
+        changes += [ct.WatchResponse(removed=ref) for ref in known if ref not in now]
+        known.clear()
+        known.update({ref: offer.SerializeToString() for ref, offer in now.items()})
+        return changes
+
+
+class AccountFace(account_pb2_grpc.AccountServiceServicer):
+    """AccountService."""
+
+    def __init__(self, consumers: Consumers) -> None:
+        self._consumers = consumers
+
+    @guarded
+    async def GetAccount(self, request: ac.GetAccountRequest, context: Any, account: str) -> ac.GetAccountResponse:
+        """Budget and spending."""
+        return self._consumers.status(account)
+
+    @guarded
+    async def ListCharges(self, request: ac.ListChargesRequest, context: Any, account: str) -> ac.ListChargesResponse:
+        """A page of charges."""
+        return await self._consumers.charges(account, request)
+
+
+def add_consumer_face(server: grpc.aio.Server, consumers: Consumers) -> None:
+    """Serve the three services of the consumer face."""
+    invocation_pb2_grpc.add_InvocationServiceServicer_to_server(InvocationFace(consumers), server)
+    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogFace(consumers), server)
+    account_pb2_grpc.add_AccountServiceServicer_to_server(AccountFace(consumers), server)

@@ -1,0 +1,1 @@
+"""HTTP: the operator API on a unix socket, metrics and health."""

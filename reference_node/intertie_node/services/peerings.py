@@ -1,0 +1,391 @@
+"""Peerings: proposing, accepting, suspending, and the links that follow (design §6)."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from intertie import agreements, envelope
+from intertie.agreements import VerifiedAgreement
+from intertie.descriptors import VerifiedDescriptor, check_update, verify_chain
+from intertie.errors import IntertieError
+from intertie.v1 import directory_pb2 as dr
+from intertie.v1.agreement_pb2 import Agreement
+from intertie_node.core.effects import Effects
+from intertie_node.core.grid import Grid
+from intertie_node.core.holds import Hold
+from intertie_node.core.ledger import ME, THEM
+from intertie_node.core.link import Link, PeerSide
+from intertie_node.core.link_rows import Stored
+from intertie_node.core.peering import PeeringAct, PeeringState, after, link_terms
+from intertie_node.ports import Reach, Store, StrangerCalls
+from intertie_node.services.certificates import check_certificates
+from intertie_node.services.clock import wall_clock
+from intertie_node.services.links import LinkService
+from intertie_node.services.waiting import durable
+
+log = logging.getLogger(__name__)
+Submit = Callable[[Callable[[Effects], None]], None]
+INCOMING, OUTGOING = 0, 1
+MAX_PENDING = 64
+POLL_S = 0.5
+PAGE_BYTES = 4 << 20
+
+
+class Proposal(msgspec.Struct):
+    """A proposal as stored."""
+
+    digest: bytes
+    direction: int
+    fingerprint: bytes
+    grid: str
+    state: PeeringState
+    agreement: bytes
+    descriptors: list[bytes]
+    at: int
+
+    def row(self) -> tuple[Any, ...]:
+        """As a row of `proposals`."""
+        packed = msgspec.msgpack.encode(self.descriptors)
+        return (
+            self.digest,
+            self.direction,
+            self.fingerprint,
+            self.grid,
+            int(self.state),
+            self.agreement,
+            packed,
+            self.at,
+        )
+
+
+class Offered(msgspec.Struct, frozen=True, kw_only=True):
+    """Terms that an operator proposes; amounts in minor units, times in milliseconds."""
+
+    asset: str
+    scale: int
+    our_credit_limit: int
+    """Most that this grid may owe."""
+    their_credit_limit: int
+    our_max_unagreed: int
+    their_max_unagreed: int
+    claim_window_ms: int
+    max_skew_ms: int
+    max_open_holds: int
+    max_hold_ms: int
+
+
+class PeeringDesk:
+    """Everything about peerings that is not the link itself."""
+
+    def __init__(self, grid: Grid, store: Store, links: LinkService, calls: StrangerCalls, submit: Submit) -> None:
+        self._grid = grid
+        self._store = store
+        self._links = links
+        self._calls = calls
+        self._submit = submit
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.proposals: dict[bytes, Proposal] = {}
+        self.states: dict[str, PeeringState] = {}
+        """Link → state of its peering."""
+        self._certificates: dict[bytes, bytes] = {}
+        """Certificate (DER) → fingerprint of the peered grid."""
+
+    # -- loading ----------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Bring peerings and proposals back from the store."""
+        for digest, direction, fingerprint, grid, state, agreement, packed, at in self._store.all_rows("proposals"):
+            descriptors = msgspec.msgpack.decode(packed, type=list[bytes])
+            self.proposals[digest] = Proposal(
+                digest, direction, fingerprint, grid, PeeringState(state), agreement, descriptors, at
+            )
+        for _, _, _, state, agreement, packed, _ in self._store.all_rows("peerings"):
+            self._add(agreement, msgspec.msgpack.decode(packed, type=list[bytes]), PeeringState(state))
+        for _, fingerprint, packed in self._store.all_rows("routes"):
+            origin = verify_chain(msgspec.msgpack.decode(packed, type=list[bytes]))
+            if all(known.grid != origin.grid for known in self._grid.world.executors.values()):
+                self._grid.world.executors[fingerprint] = origin
+
+    def start(self) -> None:
+        """Dial peers and ask after own proposals."""
+        for link in self._grid.world.links.values():
+            self._keep(link)
+        for proposal in self.proposals.values():
+            self._follow(proposal)
+
+    async def stop(self) -> None:
+        """Stop asking."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _add(self, agreement: bytes, descriptors: Sequence[bytes], state: PeeringState) -> Link:
+        world = self._grid.world
+        peer = verify_chain(descriptors)
+        verified = self._verify(agreement, peer)
+        genesis, own = verified.genesis, world.own
+        name = genesis.hex()
+        side = PeerSide(
+            fingerprint=peer.fingerprint,
+            grid=peer.grid,
+            keys={k.key.key_id: k.key for k in peer.signing_keys},
+            certificates=peer.certificates,
+            descriptor_version=peer.version,
+        )
+        terms = link_terms(verified, own.fingerprint)
+        asset = (verified.asset, verified.scale)
+        link = Link(name, genesis, own, side, terms, asset, lambda payer, seq: self._hold(name, payer, seq))
+        link.agreement = agreement if verified.proposer.fingerprint == own.fingerprint else b""
+        self._restore(link)
+        world.links[name] = link
+        self._unpin(peer)
+        world.executors[peer.fingerprint] = peer
+        self._set_state(name, state)
+        for certificate in peer.certificates:
+            self._certificates[certificate] = peer.fingerprint
+        return link
+
+    def _unpin(self, peer: VerifiedDescriptor) -> None:
+        """A grid that was only advertised does not keep a name from one that is peered with."""
+        world = self._grid.world
+        for fingerprint, known in list(world.executors.items()):
+            if known.grid == peer.grid and fingerprint != peer.fingerprint:
+                del world.executors[fingerprint]
+                for key in [key for key in world.catalog.routes if key[1] == fingerprint]:
+                    world.catalog.refuse_route(key, f"DESCRIPTOR_INVALID: {peer.grid} is a peer with another key.")
+
+    def _verify(self, agreement: bytes, peer: VerifiedDescriptor) -> VerifiedAgreement:
+        own = self._grid.world.descriptor
+        stated = Agreement.FromString(envelope.peek_unverified(agreement)[1])
+        parties = (own, peer) if stated.proposer.fingerprint == own.fingerprint else (peer, own)
+        return agreements.verify(agreement, *parties)
+
+    def _restore(self, link: Link) -> None:
+        row = self._store.row("links", (link.name,))
+        if row is None:
+            return
+        stored = msgspec.msgpack.decode(row[1], type=Stored)
+        acked = stored.acked
+        rows = self._store.open_holds(link.name, acked[ME], acked[THEM])
+        holds = [msgspec.msgpack.decode(r[5], type=Hold) for r in rows]
+        heads = (self._heads(link.name, ME, acked[THEM], stored), self._heads(link.name, THEM, acked[ME], stored))
+        link.restore(stored, holds, heads)
+
+    def _heads(self, link: str, side: int, from_seq: int, stored: Stored) -> dict[int, bytes]:
+        heads: dict[int, bytes] = {}
+        if from_seq == 0:
+            heads[0] = bytes.fromhex(link)
+        position, upto = max(0, from_seq - 1), stored.logs[side][0]
+        while position < upto:
+            rows = self._store.entries(link, side, position, upto, PAGE_BYTES)
+            heads.update({row[0]: row[2] for row in rows})
+            position = rows[-1][0]
+        return heads
+
+    def _hold(self, link: str, payer: int, seq: int) -> Hold | None:
+        row = self._store.row("holds", (link, payer, seq))
+        return msgspec.msgpack.decode(row[5], type=Hold) if row else None
+
+    def _keep(self, link: Link) -> None:
+        peer = self._grid.world.executors[link.peer.fingerprint]
+        if self.states[link.name] is not PeeringState.TERMINATED:
+            self._links.keep(link, Reach(peer.grid, peer.peer_endpoints, peer.certificates))
+
+    def _set_state(self, link: str, state: PeeringState) -> None:
+        self.states[link] = state
+        (self._grid.world.suspended.discard if state is PeeringState.ACTIVE else self._grid.world.suspended.add)(link)
+
+    # -- who connects -----------------------------------------------------------------------------
+
+    def admitted(self) -> list[bytes]:
+        """Certificates (DER) of all peered grids."""
+        return list(self._certificates)
+
+    def who(self, certificate: bytes) -> bytes | None:
+        """Fingerprint of the peered grid that has this certificate."""
+        return self._certificates.get(certificate)
+
+    def offers(self, fingerprint: bytes, genesis: bytes, root: bytes) -> list[tuple[bytes, bytes]]:
+        """Offers that this grid advertises under a root, as (digest, bytes). Raises: UNKNOWN_GENESIS."""
+        world = self._grid.world
+        link = world.links.get(genesis.hex())
+        if link is None or link.peer.fingerprint != fingerprint:
+            raise IntertieError("UNKNOWN_GENESIS", "No peering with this grid has that genesis.")
+        routes = [r.offers for r in world.catalog.routes.values() if r.root_digest == root]
+        digests = routes[0] if routes else [o.digest for o in world.catalog.own.values()]
+        return [(d, world.catalog.offers[d].data) for d in digests if d in world.catalog.offers]
+
+    # -- strangers (ports.Strangers) ----------------------------------------------------------------
+
+    def descriptors(self, after_version: int) -> Sequence[bytes]:
+        """This grid's descriptor chain."""
+        return self._grid.world.own.descriptors[after_version:]
+
+    async def propose(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
+        """A stranger proposes, or asks how its proposal stands."""
+        own = self._grid.world.descriptor
+        peer = verify_chain(list(request.descriptors))
+        verified = agreements.verify(request.agreement, peer)
+        if verified.acceptor.fingerprint != own.fingerprint or verified.version != 1:
+            raise IntertieError("AGREEMENT_INVALID", "The proposal is not a first agreement with this grid.")
+        self._check_pinned(peer)
+        known = self.proposals.get(verified.digest)
+        if known is None:
+            known = await self._take(verified, peer, list(request.descriptors))
+        return _standing(known)
+
+    def _check_pinned(self, peer: VerifiedDescriptor) -> None:
+        """Check a descriptor against what is pinned: the own one and those of peers, not what others advertise."""
+        world = self._grid.world
+        check_certificates(peer.grid, peer.certificates)
+        pinned = {world.fingerprint, *(link.peer.fingerprint for link in world.links.values())}
+        for known in world.executors.values():
+            if known.fingerprint == peer.fingerprint:
+                check_update(known, peer)
+            elif known.grid == peer.grid and known.fingerprint in pinned:
+                raise IntertieError("DESCRIPTOR_INVALID", f"The name {peer.grid} is pinned to another grid here.")
+
+    async def _take(self, verified: VerifiedAgreement, peer: VerifiedDescriptor, chain: list[bytes]) -> Proposal:
+        pending = [p for p in self.proposals.values() if p.state is PeeringState.PROPOSED]
+        if len(pending) >= MAX_PENDING:
+            raise IntertieError("NODE_BUSY", "Too many proposals wait for the operator; try again later.")
+        proposal = Proposal(
+            verified.digest, INCOMING, peer.fingerprint, peer.grid, PeeringState.PROPOSED, verified.envelope, chain,
+            wall_clock(),
+        )  # fmt: skip
+        await self._store_proposal(proposal)
+        return proposal
+
+    # -- operators --------------------------------------------------------------------------------
+
+    async def offer_peering(self, address: str, fingerprint: bytes | None, offered: Offered) -> Proposal:
+        """Propose to the grid at a public address.
+
+        Raises: IntertieError PEER_UNAVAILABLE, DESCRIPTOR_INVALID if the fingerprint is not the typed one.
+        """
+        chain = await self._calls.descriptors(address)
+        peer = verify_chain(chain)
+        if fingerprint is not None and peer.fingerprint != fingerprint:
+            raise IntertieError(
+                "DESCRIPTOR_INVALID",
+                f"{address} is {peer.grid} with fingerprint {peer.fingerprint.hex()}, not the one that was typed.",
+                found=peer.fingerprint.hex(),
+            )
+        self._check_pinned(peer)
+        world = self._grid.world
+        terms = agreements.Terms(
+            proposer=self._party(world.descriptor, offered.our_credit_limit, offered.our_max_unagreed),
+            acceptor=self._party(peer, offered.their_credit_limit, offered.their_max_unagreed),
+            asset=offered.asset,
+            scale=offered.scale,
+            claim_window_ms=offered.claim_window_ms,
+            max_skew_ms=offered.max_skew_ms,
+            max_open_holds=offered.max_open_holds,
+            max_hold_ms=offered.max_hold_ms,
+            proposed_at=wall_clock(),
+        )
+        sealed = agreements.propose(terms, world.own.key)
+        digest = agreements.verify(sealed, world.descriptor).digest
+        proposal = Proposal(
+            digest, OUTGOING, peer.fingerprint, peer.grid, PeeringState.PROPOSED, sealed, list(chain), wall_clock()
+        )
+        await self._store_proposal(proposal)
+        self._follow(proposal)
+        return proposal
+
+    @staticmethod
+    def _party(grid: VerifiedDescriptor, credit_limit: int, max_unagreed: int) -> agreements.Party:
+        return agreements.Party(grid.fingerprint, grid.grid, secrets.token_bytes(16), credit_limit, max_unagreed)
+
+    async def decide(self, digest: bytes, act: PeeringAct) -> Proposal:
+        """Accept or refuse an incoming proposal. Raises: IntertieError NOT_FOUND, INVALID_ARGUMENT."""
+        proposal = self.proposals.get(digest)
+        if proposal is None or proposal.direction != INCOMING:
+            raise IntertieError("NOT_FOUND", "No incoming proposal has this digest: intertie peer list shows them.")
+        state = after(proposal.state, act)
+        if state is PeeringState.ACTIVE:
+            world = self._grid.world
+            peer = verify_chain(proposal.descriptors)
+            signed = agreements.countersign(proposal.agreement, peer, world.descriptor, world.own.key)
+            proposal = msgspec.structs.replace(proposal, agreement=signed)
+        proposal = msgspec.structs.replace(proposal, state=state)
+        await self._store_proposal(proposal)
+        if state is PeeringState.ACTIVE:
+            await self._activate(proposal)
+        return proposal
+
+    async def change(self, link: str, act: PeeringAct) -> PeeringState:
+        """Suspend, resume or terminate a peering: only new orders are refused."""
+        if link not in self.states:
+            raise IntertieError("NOT_FOUND", "No peering has this genesis: intertie peer list shows them.")
+        state = after(self.states[link], act)
+        row = self._store.row("peerings", (bytes.fromhex(link),))
+        assert row is not None
+        await self._put("peerings", row[:1], (*row[:3], int(state), *row[4:6], wall_clock()))
+        self._set_state(link, state)
+        return state
+
+    # -- following own proposals --------------------------------------------------------------------
+
+    def _follow(self, proposal: Proposal) -> None:
+        if proposal.direction == OUTGOING and proposal.state is PeeringState.PROPOSED:
+            task = asyncio.create_task(self._ask(proposal))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, proposal: Proposal) -> None:
+        peer = verify_chain(proposal.descriptors)
+        request = dr.ProposeRequest(descriptors=self._grid.world.own.descriptors, agreement=proposal.agreement)
+        reach = Reach(peer.grid, peer.public_endpoints, peer.certificates)
+        delay = POLL_S
+        while True:
+            try:
+                answer = await self._calls.propose(reach, request)
+                if await self._answered(proposal, peer, answer):
+                    return
+            except IntertieError as error:
+                log.info("proposal to %s: %s", peer.grid, error)
+                delay = min(30.0, delay * 1.5)
+            await asyncio.sleep(delay)
+
+    async def _answered(self, proposal: Proposal, peer: VerifiedDescriptor, answer: dr.ProposeResponse) -> bool:
+        if answer.state == dr.PROPOSAL_STATE_REFUSED:
+            await self._store_proposal(msgspec.structs.replace(proposal, state=PeeringState.REFUSED))
+            return True
+        if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
+            return False
+        agreements.verify(answer.agreement, self._grid.world.descriptor, peer)
+        accepted = msgspec.structs.replace(proposal, state=PeeringState.ACTIVE, agreement=answer.agreement)
+        await self._store_proposal(accepted)
+        await self._activate(accepted)
+        return True
+
+    async def _activate(self, proposal: Proposal) -> None:
+        link = self._add(proposal.agreement, proposal.descriptors, PeeringState.ACTIVE)
+        packed = msgspec.msgpack.encode(proposal.descriptors)
+        row = (
+            link.genesis, proposal.fingerprint, proposal.grid, int(PeeringState.ACTIVE), proposal.agreement, packed,
+            wall_clock(),
+        )  # fmt: skip
+        await self._put("peerings", row[:1], row)
+        self._keep(link)
+
+    async def _store_proposal(self, proposal: Proposal) -> None:
+        row = proposal.row()
+        await self._put("proposals", row[:1], row)
+        self.proposals[proposal.digest] = proposal
+
+    async def _put(self, table: str, key: tuple[Any, ...], row: tuple[Any, ...]) -> None:
+        """Write a row and wait until it is durable."""
+        await durable(self._submit, lambda fx: fx.changes.put(table, key, row))
+
+
+def _standing(proposal: Proposal) -> dr.ProposeResponse:
+    if proposal.state is PeeringState.ACTIVE:
+        return dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=proposal.agreement)
+    state = dr.PROPOSAL_STATE_REFUSED if proposal.state is PeeringState.REFUSED else dr.PROPOSAL_STATE_PENDING
+    return dr.ProposeResponse(state=state)
