@@ -1,0 +1,5 @@
+"""`python -m intertie_node.cli`."""
+
+from intertie_node.cli import main
+
+main()

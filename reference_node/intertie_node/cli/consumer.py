@@ -1,0 +1,155 @@
+"""`intertie offers` and `intertie call`: what a consumer does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from intertie_node.cli.options import After, JsonFlag, Limit, PerhapsDir, Target, TlsRoot, Token, group
+
+if TYPE_CHECKING:
+    from intertie.v1.catalog_pb2 import ListedOffer
+    from intertie_node.cli.consuming import Reach
+    from intertie_node.operator_api import OfferView, Page
+
+offers = group("The catalog: what is on offer, and for how much.")
+
+
+@offers.command("list")
+def list_offers(
+    folder: PerhapsDir = None,
+    token: Token = None,
+    target: Target = None,
+    tls_root: TlsRoot = None,
+    limit: Limit = 50,
+    after: After = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List all offers. Without a token, but with --dir, the node's operator asks.
+
+    Example: intertie offers list --dir north
+    """
+    _search("", _reach(folder, token, target, tls_root), limit, after, as_json)
+
+
+@offers.command("search")
+def search_offers(
+    text: Annotated[str, typer.Argument(help="Words of name, description and tags.")],
+    folder: PerhapsDir = None,
+    token: Token = None,
+    target: Target = None,
+    tls_root: TlsRoot = None,
+    limit: Limit = 50,
+    after: After = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Search offers, best first.
+
+    Example: intertie offers search "git log" --dir north
+    """
+    _search(text, _reach(folder, token, target, tls_root), limit, after, as_json)
+
+
+@offers.command("show")
+def show_offer(
+    ref: Annotated[str, typer.Argument(help='"grid/name"; "name" alone is one of this grid.')],
+    folder: PerhapsDir = None,
+    token: Token = None,
+    target: Target = None,
+    tls_root: TlsRoot = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show one offer in full: schemas, prices, way. Needs a token.
+
+    Example: intertie offers show south.example/docs/ask --dir north
+    """
+    from intertie_node.cli.consuming import ask
+    from intertie_node.cli.offering import full, pairs
+    from intertie_node.cli.showing import show_json, show_pairs
+
+    found: ListedOffer = ask(_reach(folder, token, target, tls_root), lambda client: client.get_offer(ref))
+    if as_json:
+        show_json(full(found))
+    else:
+        show_pairs(pairs(found))
+
+
+def _reach(*given: Any) -> Reach:
+    from intertie_node.cli.consuming import Reach
+
+    return Reach(*given)
+
+
+def _search(text: str, reach: Reach, limit: int, after: str, as_json: bool) -> None:
+    from intertie_node.cli.offering import brief
+    from intertie_node.cli.showing import show_json, show_table
+
+    page = _from_operator(text, reach, limit, after) if reach.is_operator else _from_consumer(text, reach, limit, after)
+    if as_json:
+        show_json(page)
+        return
+    columns = ("offer", "kind", "price", "way", "description")
+    show_table(columns, map(brief, page.items), empty="no offers", next_page=page.next)
+
+
+def _from_operator(text: str, reach: Reach, limit: int, after: str) -> Page[OfferView]:
+    from intertie_node.cli.node_client import NodeClient
+    from intertie_node.operator_api import OfferView, Page
+
+    assert reach.folder is not None
+    return NodeClient(reach.folder).get("/v1/offers", Page[OfferView], text=text, limit=min(limit, 100), after=after)
+
+
+def _from_consumer(text: str, reach: Reach, limit: int, after: str) -> Page[OfferView]:
+    from intertie_node.cli.consuming import ask, first
+    from intertie_node.cli.failing import usage
+    from intertie_node.operator_api import Page
+    from intertie_node.services.views import offer
+
+    if after:
+        raise usage("with a token there is no --after: raise --limit", "--after")
+
+    async def act(client: Any) -> list[OfferView]:
+        return [offer(item) for item in await first(client.search(text), limit)]
+
+    return Page(ask(reach, act))
+
+
+def call(
+    offer: Annotated[str, typer.Argument(help='"grid/name"; "name" alone is one of this grid.')],
+    max_charge: Annotated[int, typer.Option(min=0, help="Most that it may cost: minor units of the asset.")],
+    given: Annotated[str, typer.Option("--input", help="JSON, @file, or - for standard input.")] = "{}",
+    stream: Annotated[bool, typer.Option("--stream", help="Print output and events as they come.")] = False,
+    reply: Annotated[list[str] | None, typer.Option(help="JSON answer to an input request; repeat in order.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds allowed.")] = 60.0,
+    id: Annotated[str | None, typer.Option(help="UUIDv7 that you have kept: asks for the same invocation.")] = None,
+    place: Annotated[list[str] | None, typer.Option(help="ISO 3166 code where it may be done; repeatable.")] = None,
+    folder: PerhapsDir = None,
+    token: Token = None,
+    target: Target = None,
+    tls_root: TlsRoot = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Invoke an offer and print its output.
+
+    What it cost goes to stderr. Exit status 1 unless it completed, or if the tool says that it failed.
+
+    With --json one object with state, output, charge, path, energy is printed; with --stream --json one
+    object a line for each event, the result last.
+
+    Example: intertie call south.example/docs/ask --input '{"query": "tides"}' --max-charge 5000 --dir north
+    """
+    from intertie.client import new_id
+    from intertie_node.cli.calling import Asked, perform
+    from intertie_node.cli.consuming import read_input
+
+    asked = Asked(
+        offer=offer,
+        input=read_input(given),
+        replies=[read_input(text) for text in reply or ()],
+        stream=stream or bool(reply),
+        as_json=as_json,
+        options={"max_charge": max_charge, "timeout": timeout, "id": id or new_id(), "places": place or ()},
+    )
+    raise typer.Exit(perform(_reach(folder, token, target, tls_root), asked))

@@ -1,0 +1,104 @@
+"""How consumer commands reach a node: token and target, from options, environment or the node's directory."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
+
+from intertie_node.cli.failing import usage
+
+if TYPE_CHECKING:
+    from intertie.client import Client
+
+T = TypeVar("T")
+
+
+class Reach(Struct, frozen=True):
+    """What a consumer gave to reach its node."""
+
+    folder: Path | None
+    token: str | None
+    target: str | None
+    tls_root: Path | None
+
+    @property
+    def is_operator(self) -> bool:
+        """No token, but the node's directory: its operator asks."""
+        return self.token is None and self.folder is not None
+
+
+def ask(reach: Reach, act: Callable[["Client"], Awaitable[T]]) -> T:
+    """Run `act` with a client of the node. Raises: what the node refuses; the usage error of what is missing."""
+    from intertie.client import Client
+
+    if reach.token is None:
+        raise usage("give the account's token (intertie token create makes one)", "--token or INTERTIE_TOKEN")
+    token, target = reach.token, reach.target or _loopback(reach.folder)
+    root = reach.tls_root.read_bytes() if reach.tls_root else None
+
+    async def run() -> T:
+        insecure = root is None and is_local(target)
+        async with Client(target, token, tls_root=root, insecure=insecure) as client:
+            return await act(client)
+
+    return asyncio.run(run())
+
+
+async def first(items: AsyncGenerator[T], limit: int) -> list[T]:
+    """The first items; on stderr it is said if there are more."""
+    found: list[T] = []
+    async with aclosing(items):
+        async for item in items:
+            if len(found) == limit:
+                print(f"more than {limit}: raise --limit", file=sys.stderr)
+                break
+            found.append(item)
+    return found
+
+
+def is_local(target: str) -> bool:
+    """Whether a target is on this machine, where plaintext is allowed."""
+    host = target.rpartition(":")[0].strip("[]")
+    return target.startswith("unix:") or host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _loopback(folder: Path | None) -> str:
+    """The loopback address of the node in `folder`."""
+    from intertie.errors import IntertieError
+    from intertie_node.cli.directory import load_config
+
+    if folder is None:
+        raise usage("give host:port of the node, or --dir of one on this machine", "--target or INTERTIE_TARGET")
+    address = load_config(folder).listen.loopback
+    if address is None:
+        raise IntertieError("INVALID_ARGUMENT", f"The node in {folder} has no [listen] loopback: give --target.")
+    if address.port:
+        return str(address)
+    return f"{str(address).rpartition(':')[0]}:{_port(folder)}"
+
+
+def _port(folder: Path) -> int:
+    from intertie_node.cli.node_client import NodeClient
+    from intertie_node.operator_api import Status
+
+    return NodeClient(folder).get("/v1/status", Status).ports["loopback"]
+
+
+def read_input(text: str) -> Any:
+    """The JSON value of an argument: JSON itself, @file or - for standard input."""
+    import msgspec
+
+    if text == "-":
+        data = sys.stdin.buffer.read()
+    elif text.startswith("@"):
+        data = Path(text[1:]).read_bytes()
+    else:
+        data = text.encode()
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise usage(f"not JSON: {error}", "--input") from None

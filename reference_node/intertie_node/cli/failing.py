@@ -1,0 +1,48 @@
+"""How a command fails: what was wrong, where, what to do. Exit status 1; usage errors (2) are the parser's."""
+
+import sys
+from typing import Any
+
+from intertie.errors import IntertieError
+
+
+def report(error: Exception, *, as_json: bool) -> int:
+    """Say on stderr what went wrong; returns the exit status."""
+    named = as_named(error)
+    if as_json:
+        from intertie_node.operator_api import Problem, encode
+
+        print(encode(Problem(named.reason, named.message, named.metadata)).decode(), file=sys.stderr)
+    else:
+        print(f"intertie: {named.reason}: {named.message}", file=sys.stderr)
+        for key, value in named.metadata.items():
+            print(f"  {key}: {value}", file=sys.stderr)
+    return 1
+
+
+def as_named(error: Exception) -> IntertieError:
+    """The error with a reason of the registry."""
+    if isinstance(error, IntertieError):
+        return error
+    from intertie_node.ports import StoreFailure
+
+    if isinstance(error, StoreFailure):
+        return IntertieError("NODE_UNAVAILABLE", str(error))
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return IntertieError("INVALID_ARGUMENT", f"{where}{error.strerror or error}.")
+    return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> IntertieError:
+    import logging
+
+    logging.getLogger(__name__).error("unexpected", exc_info=error)
+    return IntertieError("INTERNAL", f"{type(error).__name__}: {error}. This is a fault of the program: report it.")
+
+
+def usage(message: str, parameter: str | None = None) -> Any:
+    """The error of a wrong command line (exit status 2)."""
+    import typer
+
+    return typer.BadParameter(message, param_hint=parameter)

@@ -1,0 +1,152 @@
+"""`intertie ledger`: books, logs, exported proofs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from intertie_node.cli.options import After, JsonFlag, Limit, NodeDir, group
+
+if TYPE_CHECKING:
+    from intertie_node.operator_api import EntryView, Page, TrialBalance
+
+app = group(
+    "Books, logs and proofs.\n\nBalances, entries, and files that prove to anyone what two grids owe each other."
+)
+Which = Annotated[str, typer.Argument(help="The peer's name, or the first digits of the peering's genesis.")]
+
+
+@app.command("balance")
+def balance(folder: NodeDir, as_json: JsonFlag = False) -> None:
+    """Show the trial balance of each asset: debits and credits must be equal.
+
+    Example: intertie ledger balance --dir north
+    """
+    from intertie_node.cli.node_client import NodeClient
+    from intertie_node.cli.showing import show_json
+    from intertie_node.operator_api import Page, TrialBalance
+
+    page = NodeClient(folder).get("/v1/balances", Page[TrialBalance])
+    if as_json:
+        show_json(page)
+    else:
+        for trial in page.items:
+            _show_trial(trial)
+    raise typer.Exit(0 if all(trial.balanced for trial in page.items) else 1)
+
+
+def _show_trial(trial: "TrialBalance") -> None:
+    from intertie.amounts import format_amount
+    from intertie_node.cli.showing import show_table
+
+    rows = [
+        (
+            f"{view.account.partition('/')[0]}/{view.peer}" if view.peer else view.account,
+            format_amount(view.debits, trial.scale),
+            format_amount(view.credits, trial.scale),
+            format_amount(view.debits - view.credits, trial.scale),
+        )
+        for view in trial.accounts
+    ]
+    debits, credits = format_amount(trial.debits, trial.scale), format_amount(trial.credits, trial.scale)
+    rows.append(("total: balanced" if trial.balanced else "total: NOT BALANCED", debits, credits, ""))
+    show_table((f"account ({trial.asset})", ">debits", ">credits", ">balance"), rows, empty="")
+
+
+@app.command("log")
+def log(
+    which: Which,
+    folder: NodeDir,
+    limit: Limit = 50,
+    after: After = "",
+    last: Annotated[bool, typer.Option("--last", help="Show the newest entries instead of the first.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show both logs of a link, interleaved as they grew.
+
+    Example: intertie ledger log south.example --last -n 20 --dir north
+    """
+    from intertie_node.cli.node_client import NodeClient, part
+    from intertie_node.cli.showing import show_json
+    from intertie_node.operator_api import EntryView, Page
+
+    where = f"/v1/peerings/{part(which)}/log"
+    page = NodeClient(folder).get(where, Page[EntryView], limit=limit, after=after, last="1" if last else "")
+    if as_json:
+        show_json(page)
+    else:
+        _show_entries(page)
+
+
+def _show_entries(page: "Page[EntryView]") -> None:
+    from intertie_node.cli.showing import show_table, when
+
+    rows = [(view.writer, str(view.seq), str(view.seen), when(view.at), view.kind, _gist(view)) for view in page.items]
+    columns = ("writer", ">seq", ">seen", "at", "kind", "says")
+    show_table(columns, rows, empty="no entries", next_page=page.next)
+
+
+def _gist(view: "EntryView") -> str:
+    """The fields of an entry that are short."""
+    return " ".join(
+        f"{key}={value}"
+        for key, value in view.body.items()
+        if not isinstance(value, list | dict) and len(str(value)) <= 40
+    )
+
+
+@app.command("export")
+def export(
+    which: Which,
+    folder: NodeDir,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write; usually NAME.intertie.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a link's file: both logs with every signature. Anyone can verify it without asking either grid.
+
+    Example: intertie ledger export south.example -o south.intertie --dir north
+    """
+    from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+
+    from intertie_node.cli.node_client import NodeClient, part
+    from intertie_node.cli.showing import console, show_json
+
+    pieces = NodeClient(folder).pieces(f"/v1/peerings/{part(which)}/export")
+    columns = (SpinnerColumn(), TextColumn("exporting"), DownloadColumn(), TransferSpeedColumn())
+    quiet = as_json or not sys.stderr.isatty()
+    size, partial = 0, out.with_name(out.name + ".part")
+    with Progress(*columns, console=console(error=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("export", total=None)
+        try:
+            with partial.open("wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                    size += len(piece)
+                    progress.update(task, completed=size)
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)
+    if as_json:
+        show_json({"file": str(out), "bytes": size})
+    else:
+        print(f"wrote {out}: {size} bytes; intertie ledger verify {out} checks it")
+
+
+@app.command("verify")
+def verify(
+    file: Annotated[Path, typer.Argument(help="File written by intertie ledger export.")], as_json: JsonFlag = False
+) -> None:
+    """Verify an exported link offline: identities, every signature, every rule, all totals. Exit status 1 if not.
+
+    Example: intertie ledger verify south.intertie
+    """
+    from intertie_node.cli.showing import show_json
+    from intertie_node.cli.verifying import plain, show_report, verified
+
+    report = verified(file, quiet=as_json or not sys.stderr.isatty())
+    if as_json:
+        show_json(plain(report))
+    else:
+        show_report(report)
+    raise typer.Exit(0 if report.ok else 1)
