@@ -311,7 +311,12 @@ async def working(grid: GridProcess) -> bool:
     return bool((await grid.status())["running"])
 
 
+async def idle(grid: GridProcess) -> bool:
+    return not await working(grid)
+
+
 async def test_sigterm_lets_running_work_end(pair: Pair) -> None:
+    await until(lambda: idle(pair.south), "the end of earlier work at south")
     calling = asyncio.create_task(pair.north.call(pair.token, DELAY, {"ms": 3_000}))
     await until(lambda: working(pair.south), "work at south")
     pair.south.signal(signal.SIGTERM)

@@ -372,7 +372,7 @@ async def test_a_flood_of_void_entries_delays_nobody_much(stage: Stage) -> None:
         started = asyncio.get_running_loop().time()
         await stage.check_calm()
         slowest = max(slowest, asyncio.get_running_loop().time() - started)
-    assert slowest < 5
+    assert slowest < 8
     await until("all is refused", lambda: len(rogue.refused()) == 12 * limit)
     assert stage.north.is_open(hostile.fingerprint)
 

@@ -340,6 +340,18 @@ VOID_ENTRIES: Mapping[str, tuple[pb.Entry, str]] = {
     "credit for no order": (pb.Entry(kind=K.ENTRY_KIND_CREDIT, credit={"order_seq": 1, "amount": 1}), "ORDER_UNKNOWN"),
     "refuse of the future": (pb.Entry(kind=K.ENTRY_KIND_REFUSE, refuse={"entry_seq": 999}), "REFUSE_INVALID"),
     "withdraw of nothing": (pb.Entry(kind=K.ENTRY_KIND_WITHDRAW, withdraw={"entry_seq": 1}), "WITHDRAW_INVALID"),
+    "grant for an order beyond all": (
+        pb.Entry(kind=K.ENTRY_KIND_GRANT, grant={"order_seq": 2**64 - 1, "amount": 1}),
+        "ORDER_UNKNOWN",
+    ),
+    "cancel of an order beyond all": (
+        pb.Entry(kind=K.ENTRY_KIND_CANCEL, cancel={"order_seq": 2**64 - 1}),
+        "ORDER_UNKNOWN",
+    ),
+    "charge for an order beyond all": (
+        pb.Entry(kind=K.ENTRY_KIND_CHARGE, charge={"order_seq": 2**64 - 1}),
+        "ORDER_UNKNOWN",
+    ),
     "expire of no order": (pb.Entry(kind=K.ENTRY_KIND_EXPIRE, expire={"order_seq": 77}), "ORDER_UNKNOWN"),
 }
 """Entries that are void wherever they stand after the first: the node refuses each by that rule and goes on."""

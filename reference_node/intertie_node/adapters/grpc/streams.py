@@ -11,7 +11,7 @@ from intertie.v1.envelope_pb2 import Problem
 from intertie_node.ports import Receiver
 
 CLOSE_GRACE_S = 1.0
-MAX_HANDED = 8
+MAX_HANDED = 2
 MAX_QUEUED_BYTES = 64 << 20
 """A peer that leaves more unread than this is cut off; what is durable is resent."""
 

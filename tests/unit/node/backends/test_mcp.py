@@ -318,11 +318,13 @@ async def test_a_start_that_is_given_up_leaves_no_process() -> None:
     start = asyncio.create_task(backend.start())
     await asyncio.sleep(0.5)
     children = children_of_this_process()
-    begun = time.monotonic()
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    assert time.monotonic() - begun < 1
     await backend.stop()
     assert children
-    assert all(is_gone(child) for child in children)
+    for _ in range(100):
+        if all(is_gone(child) for child in children):
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"{children} outlive the start that was given up")
