@@ -307,18 +307,14 @@ async def test_the_descriptor_leads_to_the_fingerprint(pair: Pair, tmp_path: Pat
 # -- ending -------------------------------------------------------------------------------------------
 
 
-async def working(grid: GridProcess) -> bool:
-    return bool((await grid.status())["running"])
-
-
-async def idle(grid: GridProcess) -> bool:
-    return not await working(grid)
+async def working(grid: GridProcess, above: int) -> bool:
+    return (await grid.status())["running"] > above
 
 
 async def test_sigterm_lets_running_work_end(pair: Pair) -> None:
-    await until(lambda: idle(pair.south), "the end of earlier work at south")
+    before = (await pair.south.status())["running"]
     calling = asyncio.create_task(pair.north.call(pair.token, DELAY, {"ms": 3_000}))
-    await until(lambda: working(pair.south), "work at south")
+    await until(lambda: working(pair.south, before), "work at south")
     pair.south.signal(signal.SIGTERM)
     assert await pair.south.ended() == 0
     ran = await calling
@@ -330,8 +326,9 @@ async def test_sigterm_lets_running_work_end(pair: Pair) -> None:
 
 
 async def test_a_second_sigterm_ends_at_once_and_the_next_start_does_the_work(pair: Pair) -> None:
+    before = (await pair.south.status())["running"]
     calling = asyncio.create_task(pair.north.call(pair.token, DELAY, {"ms": 5_000}))
-    await until(lambda: working(pair.south), "work at south")
+    await until(lambda: working(pair.south, before), "work at south")
     pair.south.signal(signal.SIGTERM)
 
     async def draining() -> bool:
