@@ -14,6 +14,7 @@ from intertie.errors import IntertieError
 
 HASH_SIZE: Final = 32
 MAX_PATH: Final = 64
+_HASH_SIZES: Final = {HASH_SIZE}
 
 
 def leaf_hash(leaf: bytes) -> bytes:
@@ -95,7 +96,7 @@ class Prover:
 
     def proves(self, leaf: bytes, index: int, path: Sequence[bytes]) -> bool:
         """Return whether `path` leads from `leaf` at `index` to the root. Raises CHARGE_UNPROVEN as `root_of`."""
-        if index >= self._size or len(path) != self._height(index) or any(len(node) != HASH_SIZE for node in path):
+        if index >= self._size or len(path) != self._height(index) or set(map(len, path)) - _HASH_SIZES:
             raise IntertieError("CHARGE_UNPROVEN", "An inclusion path has a bad shape.", field="path")
         known, seen, step = self._known, {}, 0
         node: bytes | None = leaf_hash(leaf)

@@ -109,15 +109,16 @@ def _open_root(sealed: bytes, executor: VerifiedDescriptor) -> RecordRoot:
 
 def _check_record(record: ExecutionRecord) -> None:
     """Raise CHARGE_UNPROVEN unless every field of a record is in range."""
-    units = [line.unit for line in record.usage]
+    lines = [(line.unit, line.quantity) for line in record.usage]
+    units = [unit for unit, _ in lines]
     rules = (
         ("nonce", 16 <= len(record.nonce) <= 32),
         ("offer_digest", is_multihash(record.offer_digest)),
         ("input_digest", is_multihash(record.input_digest)),
         ("output_digest", not record.output_digest or is_multihash(record.output_digest)),
         ("state", record.state in _ENDS),
-        ("usage", len(units) <= MAX_LINES and all(units) and sorted(set(units)) == units),
-        ("usage", all(line.quantity >= 0 for line in record.usage)),
+        ("usage", len(units) <= MAX_LINES and "" not in units and sorted(set(units)) == units),
+        ("usage", not lines or min(quantity for _, quantity in lines) >= 0),
         ("energy", _is_sound(record.energy)),
         ("place", not record.place or is_place(record.place)),
         ("started_at", 0 <= record.started_at <= record.ended_at),

@@ -21,10 +21,9 @@ from intertie_node import config
 from intertie_node.app import Node
 from intertie_node.core.ledger import ME, THEM, Lane
 from intertie_node.core.peering import PeeringAct
+from intertie_node.services import interpreter
 from intertie_node.services.peerings import Offered
 
-SWITCH_INTERVAL_S = 0.0005
-"""As `intertie serve` has it: the commit thread gives the interpreter back sooner."""
 PLENTY = 10**15
 POLL_S = 0.02
 PATIENCE_S = 15.0
@@ -121,6 +120,7 @@ async def serve(folder: Path) -> None:
     """Serve until standard input is closed. Raises: what stopped the node."""
     node = Node(config.load(folder / "node.toml"), folder)
     await node.start()
+    interpreter.settled()
     try:
         print(json.dumps({"ready": True, "ports": node.ports}), flush=True)
         reader = asyncio.StreamReader()
@@ -137,5 +137,5 @@ async def serve(folder: Path) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    interpreter.tune()
     uvloop.run(serve(Path(sys.argv[1])))

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,16 +11,15 @@ import msgspec
 
 from intertie_node.app import Node
 from intertie_node.cli.directory import load_config
+from intertie_node.services import interpreter
 
 log = logging.getLogger(__name__)
-SWITCH_INTERVAL_S: Final = 0.0005
-"""How long a busy thread keeps Python to itself: short, so that commits do not wait for the loop."""
 ABORT_S: Final = 5.0
 
 
 def run(folder: Path, *, as_json: bool) -> None:
     """Serve until a signal. Raises: what kept the node from serving."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    interpreter.tune()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(folder, as_json))
 
@@ -39,6 +37,7 @@ async def _serve(folder: Path, as_json: bool) -> None:
     node = Node(load_config(folder), folder)
     try:
         await node.start()
+        interpreter.settled()
         _announce(node, as_json)
         await _until(stop, node)
     except BaseException:

@@ -29,6 +29,20 @@ class Account(Struct):
         return self.budget - self.reserved - self.spent
 
 
+class LinkAccounts(Struct, frozen=True):
+    """Names of the accounts that hold what a link moves."""
+
+    payable: str
+    cost: str
+    receivable: str
+    revenue: str
+
+    @classmethod
+    def of(cls, link: str) -> "LinkAccounts":
+        """Those of the link with that name."""
+        return cls(f"payable/{link}", f"cost/{link}", f"receivable/{link}", f"revenue/{link}")
+
+
 class Books:
     """Balances and consumer accounts of one grid, in memory; rows are written once a batch."""
 

@@ -38,8 +38,8 @@ def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
     assert hold is not None, f"charge {fact.seq} is valid, so its order is known"
     inv = world.orders.get((link.name, ME, body.order_seq))
     before = hold.charged_before(fact.seq)
-    origin = (link.name, THEM, fact.seq, inv.key if inv else "")
-    world.books.transfer(fx, f"cost/{link.name}", f"payable/{link.name}", body.amount - before, link.asset, origin)
+    to, origin = link.accounts, (link.name, THEM, fact.seq, inv.key if inv else "")
+    world.books.transfer(fx, to.cost, to.payable, body.amount - before, link.asset, origin)
     usage = dict(zip(hold.terms.units, body.quantities, strict=True))
     if not body.final:
         if inv is not None:
@@ -159,8 +159,8 @@ def on_credit(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
     """The provider takes back part of its charges: the cost falls. Budgets and upstream charges stay as they are."""
     body = fact.entry.credit
     inv = world.orders.get((link.name, ME, body.order_seq))
-    origin = (link.name, THEM, fact.seq, inv.key if inv else "")
-    world.books.transfer(fx, f"payable/{link.name}", f"cost/{link.name}", body.amount, link.asset, origin)
+    to, origin = link.accounts, (link.name, THEM, fact.seq, inv.key if inv else "")
+    world.books.transfer(fx, to.payable, to.cost, body.amount, link.asset, origin)
 
 
 def on_tariff(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from intertie.amounts import INT64_MAX
-from intertie.errors import IntertieError
+from intertie.errors import IntertieError, to_problem
 from intertie.records import prove
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie.v1.envelope_pb2 import Payload, Problem
@@ -71,7 +71,7 @@ def metered(
             sink.chunk(world, inv, piece, fx)
         fx.reply(done, None)
 
-    _within_grant(world, inv, sink, added, act, done, fx)
+    _within_grant(world, inv, sink, added, act, lambda error, fx: fx.reply(done, error), fx)
 
 
 def _cost(world: World, inv: Invocation, usage: Mapping[str, int]) -> int:
@@ -88,23 +88,26 @@ def _within_grant(
     sink: LocalSink,
     added: Mapping[str, int],
     act: Callable[[Effects], None],
-    done: Done,
+    beyond: Callable[[IntertieError, Effects], None],
     fx: Effects,
 ) -> None:
-    """Do `act` if what is `added` fits the grant; wait for a higher grant if it fits the maximum charge."""
+    """Do `act` if what is `added` fits the grant, wait for a higher grant if it fits the maximum charge, else `beyond`.
+
+    The error is AMOUNT_OVERFLOW or GRANT_EXHAUSTED.
+    """
     usage = dict(sink.usage)
     for unit, quantity in added.items():
         usage[unit] = usage.get(unit, 0) + quantity
     if max(usage.values(), default=0) > INT64_MAX:
-        fx.reply(done, IntertieError("AMOUNT_OVERFLOW", "More was used than can be counted."))
+        beyond(IntertieError("AMOUNT_OVERFLOW", "More was used than can be counted."), fx)
         return
     amount = _cost(world, inv, usage)
     if amount > inv.spec.max_charge:
         message = f"The work would cost {amount}; the maximum charge is {inv.spec.max_charge}."
-        fx.reply(done, IntertieError("GRANT_EXHAUSTED", message))
+        beyond(IntertieError("GRANT_EXHAUSTED", message), fx)
         return
     if amount > inv.source.granted(world, inv):
-        sink.held.append((amount, lambda later: _within_grant(world, inv, sink, added, act, done, later)))
+        sink.held.append((amount, lambda later: _within_grant(world, inv, sink, added, act, beyond, later)))
         world.paused.add(inv.key)
         inv.source.charge(world, inv, sink.usage, fx)
         inv.source.grant_needed(world, inv, amount, fx)
@@ -122,7 +125,6 @@ def completed(
     sink = inv.sink
     if not isinstance(sink, LocalSink) or inv.ended:
         return
-    usage = {**sink.usage, ORDER_UNIT: 1}
 
     def act(fx: Effects) -> None:
         rest = _stream_large(world, inv, sink, output, fx)
@@ -130,14 +132,10 @@ def completed(
         result = Result(state=TASK_STATE_COMPLETED, output=rest, is_error=is_error)
         _end(world, inv, sink, result, energy, fx)
 
-    def done(error: IntertieError | None) -> None:
-        """The end itself needs no answer; a refusal is turned into a failure at once."""
+    def beyond(error: IntertieError, fx: Effects) -> None:
+        _fail(world, inv, TASK_STATE_FAILED, to_problem(error), fx)
 
-    if _cost(world, inv, usage) > inv.spec.max_charge:
-        message = f"The work costs more than the maximum charge {inv.spec.max_charge}."
-        _fail(world, inv, TASK_STATE_FAILED, problem("GRANT_EXHAUSTED", message), fx)
-        return
-    _within_grant(world, inv, sink, {ORDER_UNIT: 1}, act, done, fx)
+    _within_grant(world, inv, sink, {ORDER_UNIT: 1}, act, beyond, fx)
 
 
 def _stream_large(world: World, inv: Invocation, sink: LocalSink, output: Payload, fx: Effects) -> Payload:

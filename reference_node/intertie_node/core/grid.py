@@ -282,7 +282,7 @@ class Grid:
                 self._advertise(link, fx)
 
     def _due(self, fx: Effects) -> None:
-        for what, key in self.world.due(fx.now):
+        for what, key in self.world.schedule.due(fx.now):
             DUE[what](self.world, key, fx)
 
     def flush(self, fx: Effects) -> None:

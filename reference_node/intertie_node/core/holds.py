@@ -50,6 +50,11 @@ class Terms(Struct, frozen=True, array_like=True):
     account: str
 
 
+Weight = tuple[int, int, int, int, int]
+"""Of one hold: posted, pending, granted, earned (minor units), and 1 while it is open."""
+NO_WEIGHT: Weight = (0, 0, 0, 0, 0)
+
+
 class Hold(Struct):
     """One order's reservation. Histories are tuples, so that a shallow copy restores a hold."""
 
@@ -98,6 +103,15 @@ class Hold(Struct):
     def granted(self) -> int:
         """Grant of an open hold, minor units; 0 once it has ended."""
         return self.grants[-1][1] if self.state is HoldState.OPEN else 0
+
+    @property
+    def weight(self) -> Weight:
+        """What the hold adds to its lane."""
+        charged = self.claims[-1].amount if self.claims else 0
+        posted = charged - self.credits[-1][1] if self.credits else charged
+        if self.state is not HoldState.OPEN:
+            return posted, 0, 0, 0, 0
+        return posted, self.terms.max_charge - charged, self.grants[-1][1], charged, 1
 
     @property
     def last_value_seq(self) -> int:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event
 from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
-from intertie.v1.task_pb2 import TaskState
+from intertie.v1.task_pb2 import TASK_STATE_SUBMITTED
 from intertie_node.core.effects import Effects
 from intertie_node.core.tasks import TASK_TABLE, TERMINAL, TaskSignal
 
@@ -61,8 +61,16 @@ class End(Struct, frozen=True):
     """The proven record, decoded; where it is missing it is read from the proof."""
 
 
+OrderKey = tuple[str, int, int]
+"""(name of the link, payer as ME or THEM, seq of the order)."""
+
+
 class Source(Protocol):
     """Who asked."""
+
+    @property
+    def order(self) -> OrderKey | None:
+        """The order that asks, if it came over a link."""
 
     @property
     def listening(self) -> bool:
@@ -99,6 +107,10 @@ class Source(Protocol):
 
 class Sink(Protocol):
     """Who works."""
+
+    @property
+    def order(self) -> OrderKey | None:
+        """The order that was placed for it, if it went over a link."""
 
     def cancel(self, world: Any, inv: "Invocation", comment: str, fx: Effects) -> None:
         """Ask to stop."""
@@ -148,7 +160,7 @@ class Invocation:
         self.key = spec.key
         self.source = source
         self.sink = sink
-        self.state: int = TaskState.TASK_STATE_SUBMITTED
+        self.state: int = TASK_STATE_SUBMITTED
         self.last_event = 0
         """Number of the last durable event written here; only the executing grid writes them."""
         self.ended_at = 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from intertie.v1 import entry_pb2 as pb
-from intertie_node.core.holds import HOLD_TABLE, Claim, Hold, HoldState, copy_of, open_hold
+from intertie_node.core.holds import HOLD_TABLE, NO_WEIGHT, Claim, Hold, HoldState, Weight, copy_of, open_hold
 
 ME, THEM = 0, 1
 """Sides of a link: whose log, who pays, who signed."""
@@ -66,13 +66,13 @@ class Lane(Struct):
         """What counts against `max_unagreed`: what open holds may still be charged + charged − agreed."""
         return self.granted - self.earned + self.posted - self.agreed
 
-    def add(self, hold: Hold, sign: int) -> None:
-        """Add (+1) or take away (−1) what a hold contributes."""
-        self.posted += sign * hold.posted
-        self.pending += sign * hold.pending
-        self.granted += sign * hold.granted
-        self.earned += sign * (hold.charged if hold.state is HoldState.OPEN else 0)
-        self.open += sign * (hold.state is HoldState.OPEN)
+    def move(self, before: Weight, after: Weight) -> None:
+        """Count `after` instead of `before` for a hold."""
+        self.posted += after[0] - before[0]
+        self.pending += after[1] - before[1]
+        self.granted += after[2] - before[2]
+        self.earned += after[3] - before[3]
+        self.open += after[4] - before[4]
 
 
 HoldKey = tuple[int, int]
@@ -164,7 +164,7 @@ class Ledger:
             return hold
         self._note((author, seq), None)
         self.holds[author, seq] = hold
-        self.lanes[author].add(hold, 1)
+        self.lanes[author].move(NO_WEIGHT, hold.weight)
         return None
 
     def by_payer(self, author: int, seq: int, entry: pb.Entry, order_seq: int) -> str | None:
@@ -178,7 +178,7 @@ class Ledger:
         if order_seq > entry.seen:
             return "ORDER_UNKNOWN"
         reason = self._move(1 - author, order_seq, seq, entry)
-        if reason is None and entry.kind == K.ENTRY_KIND_CHARGE:
+        if reason is None and entry.kind == pb.ENTRY_KIND_CHARGE:
             self.claims[1 - author][seq] = order_seq
         return reason
 
@@ -212,9 +212,7 @@ class Ledger:
         self._note(key, before)
         for voided in before.claims[len(hold.claims) :]:
             self.claims[hold.payer].pop(voided.seq, None)
-        lane = self.lanes[hold.payer]
-        lane.add(before, -1)
-        lane.add(hold, 1)
+        self.lanes[hold.payer].move(before.weight, hold.weight)
         self.dirty[hold.payer].add(hold.seq)
 
     def tariff(self, author: int, seq: int, entry: pb.Entry) -> str | None:

@@ -11,6 +11,7 @@ from intertie.errors import IntertieError, to_problem
 from intertie.keys import PrivateKey
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
+from intertie_node.core.books import LinkAccounts
 from intertie_node.core.effects import Effects
 from intertie_node.core.frames import MAX_FRAME_ENTRIES, OVERHEAD, Outbox
 from intertie_node.core.holds import Hold
@@ -64,6 +65,7 @@ class Link:
         self.name = name
         """Genesis as hex: the key of the link's rows."""
         self.genesis = genesis
+        self.accounts = LinkAccounts.of(name)
         self.own = own
         self.peer = peer
         self.terms = terms

@@ -103,9 +103,9 @@ def recover_link(world: World, link: Link, fx: Effects) -> None:
 def _align(world: World, link: Link, fx: Effects) -> None:
     """Book what only the logs still know: entries that came back to a restored node."""
     mine, theirs = link.ledger.lanes
-    origin = (link.name, ME, 0, "")
-    world.books.align(fx, f"receivable/{link.name}", f"revenue/{link.name}", theirs.posted, link.asset, origin)
-    world.books.align(fx, f"payable/{link.name}", f"cost/{link.name}", -mine.posted, link.asset, origin)
+    to, origin = link.accounts, (link.name, ME, 0, "")
+    world.books.align(fx, to.receivable, to.revenue, theirs.posted, link.asset, origin)
+    world.books.align(fx, to.payable, to.cost, -mine.posted, link.asset, origin)
 
 
 def _ended(world: World, inv: Invocation, state: int, fx: Effects) -> None:

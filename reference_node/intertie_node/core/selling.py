@@ -261,10 +261,8 @@ def on_cancel(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
 
 def on_expire(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
     """The payer has ended a hold: what was claimed beyond what it had seen is lost, in the books too."""
-    origin = (link.name, THEM, fact.seq, "")
-    world.books.align(
-        fx, f"receivable/{link.name}", f"revenue/{link.name}", link.ledger.lanes[THEM].posted, link.asset, origin
-    )
+    to, origin = link.accounts, (link.name, THEM, fact.seq, "")
+    world.books.align(fx, to.receivable, to.revenue, link.ledger.lanes[THEM].posted, link.asset, origin)
     inv = world.orders.get((link.name, THEM, fact.entry.expire.order_seq))
     if inv is None or inv.finished:
         return
@@ -294,8 +292,8 @@ def credit(world: World, link: Link, order_seq: int, amount: int, comment: str, 
         raise IntertieError("CREDIT_INVALID", f"Of order {order_seq}, {charged} is charged; a credit is 1 to that.")
     body = pb.Credit(order_seq=order_seq, amount=amount, comment=comment[:256])
     seq = link.append(pb.Entry(kind=pb.ENTRY_KIND_CREDIT, credit=body), fx)
-    origin = (link.name, ME, seq, "")
-    world.books.transfer(fx, f"revenue/{link.name}", f"receivable/{link.name}", amount, link.asset, origin)
+    to, origin = link.accounts, (link.name, ME, seq, "")
+    world.books.transfer(fx, to.revenue, to.receivable, amount, link.asset, origin)
     return seq
 
 

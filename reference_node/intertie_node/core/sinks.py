@@ -12,7 +12,7 @@ from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import ByteCredit, Chunk, Event, Gap, InputReply, Resume
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import Hold, HoldState
-from intertie_node.core.invocations import Invocation
+from intertie_node.core.invocations import Invocation, OrderKey
 from intertie_node.core.ledger import ME
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
@@ -42,6 +42,8 @@ class Rate(Struct, frozen=True, array_like=True):
 
 class LocalSink:
     """Work of this grid's own backends: usage, durable events, and the window in which they are sent."""
+
+    order = None
 
     def __init__(self, nonce: bytes, event_credit: int) -> None:
         self.usage: dict[str, int] = {}
@@ -177,6 +179,7 @@ class OrderSink:
     def __init__(self, link: Link, seq: int, rate: Rate) -> None:
         self.link = link
         self.seq = seq
+        self.order: OrderKey = (link.name, ME, seq)
         self.rate = rate
         self.after = 0
         """Highest durable event that has passed; where a resume starts."""

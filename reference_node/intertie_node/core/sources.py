@@ -10,12 +10,17 @@ from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event, Gap, GrantNeeded, Result
 from intertie.v1.invocation_pb2 import InvocationEvent, Outcome, Receipt
 from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
-from intertie.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_REJECTED
-from intertie.v1.task_pb2 import HoldState as PbHoldState
+from intertie.v1.task_pb2 import (
+    HOLD_STATE_CHARGED,
+    HOLD_STATE_IN_DOUBT,
+    TASK_STATE_COMPLETED,
+    TASK_STATE_FAILED,
+    TASK_STATE_REJECTED,
+)
 from intertie_node.core.catalog import Prices
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import Hold, HoldState
-from intertie_node.core.invocations import End, Invocation
+from intertie_node.core.invocations import End, Invocation, OrderKey
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
@@ -30,6 +35,7 @@ class OrderSource:
     def __init__(self, link: Link, seq: int, end: End | None = None) -> None:
         self.link = link
         self.seq = seq
+        self.order: OrderKey = (link.name, THEM, seq)
         self.end = end
         """How the work ended, while the link may not be written to yet: claimed as soon as it may."""
 
@@ -88,8 +94,8 @@ class OrderSource:
             return
         before = hold.claims[-1].quantities if hold.claims else ()
         now = quantities(hold.terms.units, usage)
-        if tuple(now) != before and any(now) and self._fits(hold, now):
-            self._claim(world, inv, hold, pb.Charge(order_seq=self.seq, quantities=now), fx)
+        if tuple(now) != before and any(now) and (amount := _within(hold, now)) is not None:
+            self._claim(world, inv, hold, pb.Charge(order_seq=self.seq, quantities=now, amount=amount), fx)
 
     def finish(self, world: World, inv: Invocation, end: End, fx: Effects) -> None:
         """Claim finally; nothing is claimed for an order that has expired.
@@ -99,24 +105,31 @@ class OrderSource:
         if self._postponed(world, inv, end, fx):
             return
         hold = self._open()
-        if hold is not None and not self._fits(hold, quantities(hold.terms.units, end.usage)):
-            usage = dict(zip(hold.terms.units, hold.claims[-1].quantities, strict=True)) if hold.claims else {}
-            error = Problem(reason="GRANT_EXHAUSTED", message="The work cost more than was granted.")
-            end = End(TASK_STATE_FAILED, usage, None, error)
-        if inv.signal(SIGNAL_OF_END[end.state], fx.now):
-            world.touch(inv)
-        inv.finished = True
         if hold is not None:
-            body = pb.Charge(
-                order_seq=self.seq,
-                quantities=quantities(hold.terms.units, end.usage),
-                final=True,
-                state=end.state,  # type: ignore[arg-type]
-                proof=end.proof,
-                problem=end.problem,
-            )
-            self._claim(world, inv, hold, body, fx)
+            end = self._claim_finally(world, inv, hold, end, fx)
+        inv.signal(SIGNAL_OF_END[end.state], fx.now)
+        inv.finished = True
         world.touch(inv)
+
+    def _claim_finally(self, world: World, inv: Invocation, hold: Hold, end: End, fx: Effects) -> End:
+        """Claim what the end has used, or no more than before where that was not granted; returns the end claimed."""
+        claimed = quantities(hold.terms.units, end.usage)
+        amount = _within(hold, claimed)
+        if amount is None:
+            claimed, amount = _claimed_before(hold)
+            error = Problem(reason="GRANT_EXHAUSTED", message="The work cost more than was granted.")
+            end = End(TASK_STATE_FAILED, dict(zip(hold.terms.units, claimed, strict=True)), None, error)
+        body = pb.Charge(
+            order_seq=self.seq,
+            quantities=claimed,
+            amount=amount,
+            final=True,
+            state=end.state,  # type: ignore[arg-type]
+            proof=end.proof,
+            problem=end.problem,
+        )
+        self._claim(world, inv, hold, body, fx)
+        return end
 
     def _postponed(self, world: World, inv: Invocation, end: End, fx: Effects) -> bool:
         """Note an end that may not be written yet: it is durable together with what it follows from."""
@@ -136,25 +149,11 @@ class OrderSource:
         else:
             self.finish(world, inv, end, fx)
 
-    @staticmethod
-    def _fits(hold: Hold, claimed: Sequence[int]) -> bool:
-        """Whether these quantities may be charged as the grant stands."""
-        try:
-            return charge(hold.terms.prices, claimed) <= hold.granted
-        except IntertieError:
-            return False
-
     def _claim(self, world: World, inv: Invocation, hold: Hold, body: pb.Charge, fx: Effects) -> None:
-        before = hold.charged
-        body.amount = charge(hold.terms.prices, list(body.quantities))
-        if body.amount > hold.granted:
-            raise AssertionError(f"{inv.key} would be charged {body.amount} of {hold.granted}")
-        seq = self.link.append(pb.Entry(kind=pb.ENTRY_KIND_CHARGE, charge=body), fx)
-        link = self.link
-        origin = (link.name, ME, seq, inv.key)
-        world.books.transfer(
-            fx, f"receivable/{link.name}", f"revenue/{link.name}", body.amount - before, link.asset, origin
-        )
+        link, before = self.link, hold.charged
+        seq = link.append(pb.Entry(kind=pb.ENTRY_KIND_CHARGE, charge=body), fx)
+        to, origin = link.accounts, (link.name, ME, seq, inv.key)
+        world.books.transfer(fx, to.receivable, to.revenue, body.amount - before, link.asset, origin)
 
     def reject(self, world: World, inv: Invocation, problem: Problem, fx: Effects) -> None:
         """Refuse the order: no work was done. After a charge it can only be ended by a final one."""
@@ -179,6 +178,22 @@ class OrderSource:
         )
 
 
+def _within(hold: Hold, claimed: Sequence[int]) -> int | None:
+    """What these quantities cost, minor units; None if that may not be charged as the grant stands."""
+    try:
+        amount = charge(hold.terms.prices, claimed)
+    except IntertieError:
+        return None
+    return amount if amount <= hold.granted else None
+
+
+def _claimed_before(hold: Hold) -> tuple[list[int], int]:
+    """Quantities (atoms) and amount (minor units) of the last claim; zeros if there is none."""
+    if not hold.claims:
+        return [0] * len(hold.terms.units), 0
+    return list(hold.claims[-1].quantities), hold.claims[-1].amount
+
+
 class Subscriber(Protocol):
     """Where events of a consumer's invocation go; called after the commit."""
 
@@ -193,6 +208,10 @@ class Subscriber(Protocol):
 class ConsumerSource:
     """A consumer of this grid, with a budget."""
 
+    order = None
+    claimed = False
+    """A consumer's budget moves at the end alone."""
+
     def __init__(self, account: str, prices: Prices, grant: int, reserved: int) -> None:
         self.account = account
         self.prices = prices
@@ -206,9 +225,6 @@ class ConsumerSource:
     def row(self) -> tuple[Any, ...]:
         """What restores this source."""
         return ("consumer", self.account, self.prices, self.grant, self.reserved, self.charged, _packed(self.end))
-
-    claimed = False
-    """A consumer's budget moves at the end alone."""
 
     def price(self, world: World, inv: Invocation, usage: Mapping[str, int]) -> int:
         """What usage costs the consumer, minor units."""
@@ -292,7 +308,7 @@ class ConsumerSource:
         if inv.outcome is not None or not inv.signal(TaskSignal.FAILED, fx.now):
             return
         receipt = self._receipt(world, inv, End(inv.state, {}), 0)
-        receipt.hold = PbHoldState.HOLD_STATE_IN_DOUBT
+        receipt.hold = HOLD_STATE_IN_DOUBT
         self._report(world, inv, _outcome(inv, problem, receipt), fx)
 
     def _settle(self, world: World, inv: Invocation, amount: int, fx: Effects) -> None:
@@ -321,6 +337,7 @@ class ConsumerSource:
         world.touch(inv)
         self._tell(inv, InvocationEvent(id=inv.spec.id, outcome=outcome), fx)
         if inv.finished:
+            self.end = None  # the outcome says it all
             fx.reply(world.forget, inv)
 
     def _receipt(self, world: World, inv: Invocation, end: End, amount: int) -> Receipt:
@@ -340,7 +357,7 @@ class ConsumerSource:
         if isinstance(sink, OrderSink):
             receipt.path.extend(world_path(world, inv, sink))
             hold = sink.hold
-            receipt.hold = hold.state.value if hold else PbHoldState.HOLD_STATE_CHARGED  # type: ignore[assignment]
+            receipt.hold = int(hold.state) if hold else HOLD_STATE_CHARGED  # type: ignore[assignment]
         return receipt
 
 

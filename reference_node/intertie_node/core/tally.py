@@ -48,7 +48,7 @@ class Tally:
         key = (1 - fact.author, order_seq)
         if order_seq <= fact.entry.seen and key in self._ledger.holds:
             self._said.setdefault(key, []).append(fact.seq)
-        if fact.void is None and fact.entry.kind == K.ENTRY_KIND_CHARGE and fact.entry.charge.final:
+        if fact.void is None and fact.entry.kind == pb.ENTRY_KIND_CHARGE and fact.entry.charge.final:
             self._proofs[fact.author][fact.seq] = self._proof(fact, key)
 
     def _proof(self, fact: Fact, key: HoldKey) -> str | IntertieError:

@@ -1,12 +1,12 @@
 """The states of an invocation, as A2A names them, and what moves them (design §9)."""
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 
 from intertie.v1.task_pb2 import TaskState as T
 
 
-class TaskSignal(Enum):
+class TaskSignal(StrEnum):
     """What can happen to an invocation at one node."""
 
     STARTED = "work started"

@@ -1,6 +1,5 @@
 """The state of one grid's node, in memory. Steps change it; rows of what changed are written once a batch."""
 
-import heapq
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from intertie_node.core.catalog import Catalog, KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.invocations import End, Invocation, Spec
 from intertie_node.core.link import Link, OwnSide
+from intertie_node.core.schedule import Schedule
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -106,8 +106,8 @@ class World:
         self.ways: dict[tuple[bytes, str], list[Any]] = {}
         """Ways found in this batch: (offer digest, link not to be taken) → `placing.Way`s, best first."""
         self._changed: dict[str, Invocation] = {}
-        self._timers: list[tuple[int, int, str, str]] = []
-        self._count = 0
+        self.schedule = Schedule()
+        self.at = self.schedule.at
 
     @property
     def fingerprint(self) -> bytes:
@@ -130,10 +130,9 @@ class World:
         if not inv.finished:
             return
         self.invocations.pop(inv.key, None)
-        for row in (inv.source.row(), inv.sink.row() if inv.sink else ()):
-            if row and row[0] in ("order_source", "order_sink"):
-                payer = 1 if row[0] == "order_source" else 0
-                self.orders.pop((row[1], payer, row[2]), None)
+        for party in (inv.source, inv.sink):
+            if party is not None and party.order is not None:
+                self.orders.pop(party.order, None)
 
     def flush_rows(self, fx: Effects) -> None:
         """Write the rows of changed invocations and of the books."""
@@ -143,21 +142,6 @@ class World:
         self._changed.clear()
         self.ways.clear()
         self.books.flush(fx)
-
-    # -- time -------------------------------------------------------------------------------------
-
-    def at(self, when: int, what: str, key: str) -> None:
-        """Have `what` happen to `key` at `when` (milliseconds since the Unix epoch)."""
-        self._count += 1
-        heapq.heappush(self._timers, (when, self._count, what, key))
-
-    def due(self, now: int) -> list[tuple[str, str]]:
-        """What has become due, in order of time."""
-        ready = []
-        while self._timers and self._timers[0][0] <= now:
-            _, _, what, key = heapq.heappop(self._timers)
-            ready.append((what, key))
-        return ready
 
     # -- look-ups ---------------------------------------------------------------------------------
 
