@@ -12,7 +12,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv proto check-proto lint-proto lint format test kills demo bench check clean system-packages
+.PHONY: help venv proto check-proto rfcs check-rfcs lint-proto lint format test kills demo bench check clean system-packages
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -32,6 +32,12 @@ proto: $(STAMP) ## Generate protocol/intertie/v1 from the .proto files
 check-proto: $(STAMP) ## Check that the generated code is fresh
 	@$(BIN)/python scripts/generate-protos --check
 
+rfcs: $(STAMP) ## Write requirements.json, the RFC index and what is rendered into the RFCs
+	@$(BIN)/python scripts/generate-requirements $(ARGS)
+
+check-rfcs: $(STAMP) ## Check the RFCs, and that what follows from them is fresh
+	@$(BIN)/python scripts/generate-requirements --check
+
 lint-proto: $(BUF) ## Lint the .proto files with buf (needs npm)
 	node_modules/.bin/buf lint
 
@@ -50,7 +56,7 @@ format: $(STAMP) ## Rewrite the Python files in the project's style
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format .
 
-check: check-proto lint-proto lint ## All static checks
+check: check-proto check-rfcs lint-proto lint ## All static checks
 
 test: $(STAMP) ## Run the tests (ARGS="-k name" narrows, JOBS=4 widens)
 	$(BIN)/python -m pytest -n $(JOBS) tests --ignore=tests/bench $(ARGS)

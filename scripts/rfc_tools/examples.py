@@ -1,0 +1,69 @@
+"""Examples in RFCs: blocks that show test vectors, written by the generator and so equal to them.
+
+    ```vector amounts/amounts.json#amounts-charge-ceil
+    ```vector envelopes/envelopes.json#envelopes-unseal-one input.envelope Envelope
+
+The first form shows the vector's operation with its input and output (or error) as JSON. The second shows the bytes
+at a place of the vector and, decoded, the message that they encode.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from google.protobuf import text_format
+
+from rfc_tools.documents import ROOT
+
+VECTORS = ROOT / "protocol" / "vectors"
+_BLOCK = re.compile(r"(^```vector ([\w./-]+)#([\w.-]+)(?: ([\w.]+) (\w+))? *\n).*?(^``` *$)", re.DOTALL | re.MULTILINE)
+_SHOWN = ("operation", "input", "output", "error")
+_WIDTH = 96
+_MODULES = ("envelope", "descriptor", "agreement", "entry", "event", "link", "catalog", "record", "metering")
+
+
+def fill(text: str) -> str:
+    """Return a document's text with every vector shown as it stands in its file.
+
+    Raises KeyError for a vector, place or message that does not exist, DecodeError for bytes that do not decode.
+    """
+    return _BLOCK.sub(lambda found: found[1] + _shown(*found.group(2, 3, 4, 5)) + found[6], text)
+
+
+def _shown(file: str, name: str, place: str | None, message: str | None) -> str:
+    vector = vectors(file)[name]
+    if place is None or message is None:
+        shown = {part: vector[part] for part in _SHOWN if part in vector}
+        return json.dumps(shown, indent=2, ensure_ascii=False) + "\n"
+    data: Any = vector
+    for step in place.split("."):
+        data = data[int(step)] if isinstance(data, list) else data[step]
+    lines = [data[at : at + _WIDTH] for at in range(0, len(data), _WIDTH)]
+    return "\n".join([*lines, "", message + " {", *_decoded(bytes.fromhex(data), message), "}"]) + "\n"
+
+
+def _decoded(data: bytes, message: str) -> list[str]:
+    for module in _MODULES:
+        kind = getattr(import_module(f"intertie.v1.{module}_pb2"), message, None)
+        if kind is not None:
+            return ["  " + line for line in text_format.MessageToString(kind.FromString(data)).splitlines()]
+    raise KeyError(f"no message is called {message}")
+
+
+@cache
+def vectors(file: str) -> dict[str, dict[str, Any]]:
+    """Return the vectors of a file by id."""
+    document = json.loads((VECTORS / file).read_text(encoding="utf-8"))
+    return {vector["id"]: vector for vector in document["vectors"]}
+
+
+def all_vectors() -> dict[str, dict[str, Any]]:
+    """Return every vector by id."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(VECTORS.glob("*/*.json")):
+        found |= vectors(str(path.relative_to(VECTORS)))
+    return found
