@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from typing import Any
 
-from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from rfc_tools.documents import ROOT
 
@@ -23,6 +24,13 @@ VECTORS = ROOT / "protocol" / "vectors"
 _BLOCK = re.compile(r"(^```vector ([\w./-]+)#([\w.-]+)(?: ([\w.]+) (\w+))? *\n).*?(^``` *$)", re.DOTALL | re.MULTILINE)
 _SHOWN = ("operation", "input", "output", "error")
 _WIDTH = 96
+_PAYLOADS = {
+    "application/vnd.intertie.descriptor.v1+protobuf": "Descriptor",
+    "application/vnd.intertie.agreement.v1+protobuf": "Agreement",
+    "application/vnd.intertie.record-root.v1+protobuf": "RecordRoot",
+    "application/vnd.intertie.open.v1+protobuf": "Open",
+}
+"""Payload type → message. A catalog root is left out: the vectors seal bytes that are none."""
 _MODULES = ("envelope", "descriptor", "agreement", "entry", "event", "link", "catalog", "record", "metering")
 
 
@@ -43,15 +51,31 @@ def _shown(file: str, name: str, place: str | None, message: str | None) -> str:
     for step in place.split("."):
         data = data[int(step)] if isinstance(data, list) else data[step]
     lines = [data[at : at + _WIDTH] for at in range(0, len(data), _WIDTH)]
-    return "\n".join([*lines, "", message + " {", *_decoded(bytes.fromhex(data), message), "}"]) + "\n"
+    return "\n".join([*lines, "", *_decoded(_type(message).FromString(bytes.fromhex(data)))]) + "\n"
 
 
-def _decoded(data: bytes, message: str) -> list[str]:
+def _type(message: str) -> type[Message]:
     for module in _MODULES:
-        kind = getattr(import_module(f"intertie.v1.{module}_pb2"), message, None)
+        kind: type[Message] | None = getattr(import_module(f"intertie.v1.{module}_pb2"), message, None)
         if kind is not None:
-            return ["  " + line for line in text_format.MessageToString(kind.FromString(data)).splitlines()]
+            return kind
     raise KeyError(f"no message is called {message}")
+
+
+def _decoded(message: Message, name: str = "", indent: str = "") -> Iterator[str]:
+    """A message as lines: bytes in hexadecimal, the payload of an envelope decoded in its place."""
+    yield f"{indent}{name or message.DESCRIPTOR.name} {{"
+    inner = indent + "  "
+    for field, value in message.ListFields():
+        for item in value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]:
+            payload = _PAYLOADS.get(getattr(message, "payload_type", "")) if field.name == "payload" else None
+            if payload:
+                yield from _decoded(_type(payload).FromString(item), f"payload ({payload})", inner)
+            elif isinstance(item, Message):
+                yield from _decoded(item, field.name, inner)
+            else:
+                yield f"{inner}{field.name}: {item.hex() if isinstance(item, bytes) else json.dumps(item)}"
+    yield indent + "}"
 
 
 @cache
