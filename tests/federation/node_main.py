@@ -103,7 +103,7 @@ class Desk:
         world = self._world
         return {
             "links": {link.peer.grid: link.phase.value for link in world.links.values()},
-            "offers": [offer.ref for offer in world.catalog.all()],
+            "offers": [offer.ref for offer in world.catalog.all() if world.catalog.in_reach(offer)],
             "busy": sum(not inv.ended for inv in world.invocations.values()),
             "closed": self._node.links.closed,
         }

@@ -20,7 +20,6 @@ NOT_NOW: Final = frozenset(
         "NODE_UNAVAILABLE",
         "NODE_DRAINING",
         "NO_ROUTE",
-        "OFFER_UNKNOWN",
         "PEER_UNAVAILABLE",
         "PRICE_CHANGED",
         "UNAGREED_LIMIT",

@@ -1,7 +1,8 @@
 """Offers of this grid and of those it can reach, and what they cost from here (design §8).
 
 Origins are keyed by fingerprint. Routes are learnt from advertisements, path-vector like: one per
-(link, origin); the cheapest usable one is taken.
+(link, origin); the cheapest usable one is taken. A route that is not advertised any more is kept, faded,
+until its tariff or its root expires: what it led to is out of reach for now, not unknown.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from intertie.digests import multihash
 from intertie.errors import IntertieError
 from intertie.v1.catalog_pb2 import CatalogRoot, Offer
 from intertie.v1.metering_pb2 import PriceLine
+from intertie_node.core.effects import Effects
 from intertie_node.core.ledger import TariffTerms
 
 ORDER_UNIT = "order"
@@ -54,6 +56,11 @@ class Route(Struct):
     expires_at: int
     descriptors: tuple[bytes, ...]
     epoch: int
+    """Round of advertisements that named it last, from 1; 0 once faded: withdrawn, or its link is down."""
+
+
+RouteKey = tuple[str, bytes]
+"""(link, origin)."""
 
 
 def known_offer(origin: bytes, grid: str, data: bytes) -> KnownOffer:
@@ -94,10 +101,15 @@ class Catalog:
     def __init__(self) -> None:
         self.offers: dict[bytes, KnownOffer] = {}
         self.own: dict[str, KnownOffer] = {}
-        self.routes: dict[tuple[str, bytes], Route] = {}
+        self._own: set[bytes] = set()
+        self.routes: dict[RouteKey, Route] = {}
         self.refused: dict[str, str] = {}
         """Link → why its last bad advertisement was refused, for operators."""
         self._by_ref: dict[str, bytes] = {}
+        self._changed: dict[RouteKey, Route] = {}
+        """Routes whose rows must be written, as they were last; those that are gone without offers."""
+        self._learnt: set[bytes] = set()
+        self._lost: set[bytes] = set()
         self.version = 0
         """Rises with every change; what Watch and the advertiser look at."""
 
@@ -111,39 +123,78 @@ class Catalog:
 
     def learn(self, offers: Iterable[KnownOffer]) -> None:
         """Add offers of other origins, fetched by digest."""
+        fresh = {o.digest: o for o in offers}
+        self.offers.update(fresh)
+        self._learnt |= fresh.keys()
+        self._index()
+
+    def restore(self, routes: Iterable[Route], offers: Iterable[KnownOffer]) -> None:
+        """Put stored routes and offers back; the routes are faded until their links advertise them again."""
+        self.routes = {(r.link, r.origin): msgspec.structs.replace(r, epoch=0) for r in routes}
         self.offers.update({o.digest: o for o in offers})
         self._index()
 
     def put_route(self, route: Route) -> tuple[bytes, ...]:
         """Add or refresh a route; returns the digests of offers that are not known yet."""
-        old = self.routes.get((route.link, route.origin))
-        self.routes[route.link, route.origin] = route
+        key = (route.link, route.origin)
+        old = self.routes.get(key)
+        self.routes[key] = route
         if old is None or msgspec.structs.replace(old, epoch=route.epoch) != route:
+            self._changed[key] = route
+            self._index()
+        elif not old.epoch:
             self._index()
         return tuple(d for d in route.offers if d not in self.offers)
 
-    def refuse_route(self, key: tuple[str, bytes], why: str) -> None:
-        """Note a bad advertisement; what the link had advertised of that origin before is withdrawn."""
+    def refuse_route(self, key: RouteKey, why: str) -> None:
+        """Note a bad advertisement; what the link had advertised of that origin before is forgotten."""
         self.refused[key[0]] = why
-        if self.routes.pop(key, None) is not None:
-            self._index()
+        self.drop_routes([key])
 
-    def drop_routes(self, link: str, keep_epoch: int | None = None) -> list[Route]:
-        """Withdraw routes of a link, all or those not refreshed in `keep_epoch`."""
-        gone = [r for k, r in self.routes.items() if k[0] == link and r.epoch != keep_epoch]
+    def drop_routes(self, keys: Iterable[RouteKey]) -> None:
+        """Forget routes."""
+        gone = [route for route in (self.routes.pop(key, None) for key in keys) if route is not None]
         for route in gone:
-            del self.routes[route.link, route.origin]
+            # The row stays: it keeps the origin's descriptors, by which its records are verified.
+            self._changed[route.link, route.origin] = msgspec.structs.replace(route, offers=())
         if gone:
             self._index()
-        return gone
+
+    def fade_routes(self, link: str, keep_epoch: int | None = None) -> None:
+        """Withdraw routes of a link, all or those not refreshed in `keep_epoch`."""
+        fading = [r for r in self.routes.values() if r.link == link and r.epoch and r.epoch != keep_epoch]
+        for route in fading:
+            route.epoch = 0
+        if fading:
+            self._index()
+
+    def in_reach(self, offer: KnownOffer) -> bool:
+        """Whether an offer is this grid's own or advertised now."""
+        return offer.digest in self._own or any(route.epoch for route in self.routes_to(offer))
 
     def _index(self) -> None:
         self.version += 1
-        wanted = {d for route in self.routes.values() for d in route.offers}
-        own = {o.digest for o in self.own.values()}
-        self.offers = {d: o for d, o in self.offers.items() if d in own or d in wanted}
-        self._by_ref = {self.offers[d].ref: d for d in wanted if d in self.offers}
-        self._by_ref |= {o.ref: o.digest for o in self.own.values()}
+        faded = {d for route in self.routes.values() if not route.epoch for d in route.offers}
+        wanted = {d for route in self.routes.values() if route.epoch for d in route.offers}
+        self._own = {o.digest for o in self.own.values()}
+        kept = {d: o for d, o in self.offers.items() if d in self._own or d in wanted or d in faded}
+        self._lost |= self.offers.keys() - kept.keys()
+        self.offers = kept
+        # Of two offers by one name, the one that is advertised now is meant, before all an own one.
+        self._by_ref = {kept[d].ref: d for group in (faded, wanted, self._own) for d in group if d in kept}
+
+    def flush(self, fx: Effects) -> None:
+        """Write the rows that changed in this batch."""
+        for key, route in self._changed.items():
+            row = (*key, msgspec.msgpack.encode(msgspec.structs.replace(route, epoch=0)))
+            fx.changes.put("routes", key, row)
+        for digest in self._lost - self.offers.keys():
+            fx.changes.put("offers", (digest,), None)
+        for digest in self._learnt & self.offers.keys():
+            offer = self.offers[digest]
+            fx.changes.put("offers", (digest,), (digest, offer.origin, offer.offer.name, offer.data))
+        if self._changed or self._lost or self._learnt:
+            self._changed, self._lost, self._learnt = {}, set(), set()
 
     def find(self, ref: str) -> KnownOffer:
         """The offer of a reference "grid/name", or "name" for an own one. Raises: IntertieError OFFER_UNKNOWN."""
@@ -157,11 +208,11 @@ class Catalog:
         )
 
     def all(self) -> list[KnownOffer]:
-        """Every offer that can be ordered, by reference."""
+        """Every offer that is known, by reference, also those out of reach."""
         return [self.offers[d] for _, d in sorted(self._by_ref.items())]
 
     def routes_to(self, offer: KnownOffer) -> Iterator[Route]:
-        """Routes that carry this offer, shortest path first."""
+        """Routes that carry this offer, shortest path first, faded ones too."""
         found = [r for r in self.routes.values() if r.origin == offer.origin and offer.digest in r.offers]
         return iter(sorted(found, key=lambda r: (len(r.path), r.link)))
 

@@ -42,6 +42,7 @@ HANDLERS: Mapping[int, Handler] = {
     K.ENTRY_KIND_EXPIRE: selling.on_expire,
 }
 """What is done about a valid entry of the other side, by kind."""
+SWEEP_MS = 1_000
 
 
 class Grid:
@@ -52,6 +53,7 @@ class Grid:
         self._nonce = nonces
         """Makes the fresh nonce of each Open."""
         self._told = routing.Advertised()
+        self._swept = 0
         self._epochs: dict[str, int] = {}
         self._backlog: dict[str, list[tuple[Fact, bytes]]] = {}
         """Facts met before the link may be written to: handled when it opens."""
@@ -68,7 +70,7 @@ class Grid:
             self._link_down(link)
 
     def _link_down(self, link: Link) -> None:
-        self.world.catalog.drop_routes(link.name)
+        self.world.catalog.fade_routes(link.name)
 
     def frame(self, link: Link, connection: Any, data: bytes, fx: Effects) -> None:
         """A frame arrived on a connection of this link's peer. A bad one closes that connection by name."""
@@ -236,15 +238,15 @@ class Grid:
     def set_offers(self, offers: Sequence[KnownOffer], fx: Effects) -> None:
         """Replace this grid's own offers."""
         self.world.catalog.set_own(offers)
-        self._told.root = routing.own_root(self.world, fx.now)
+        self._told.renew(self.world, fx.now)
 
     def offers_fetched(self, offers: Sequence[KnownOffer], fx: Effects) -> None:
         """Offers of other origins have been fetched and checked against their digests."""
         self.world.catalog.learn(offers)
 
     def _advertise(self, link: Link, fx: Effects) -> None:
-        if not self._told.root:
-            self._told.root = routing.own_root(self.world, fx.now)
+        if fx.now >= self._told.renew_at:
+            self._told.renew(self.world, fx.now)
         epoch = self._epochs[link.name] = self._epochs.get(link.name, 0) + 1
         routing.advertise(self.world, link, self._told, epoch, fx)
 
@@ -270,6 +272,9 @@ class Grid:
         for inv in filter(None, map(world.invocations.get, paused)):
             if inv.sink is not None:
                 inv.sink.retry(world, inv, fx)
+        if fx.now - self._swept >= SWEEP_MS:
+            self._swept = fx.now
+            routing.sweep(world, fx.now)
         changed = self._told.version != world.catalog.version and fx.now - self._told.at >= 200
         if changed:
             self._told.version, self._told.at = world.catalog.version, fx.now

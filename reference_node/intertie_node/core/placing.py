@@ -41,6 +41,8 @@ def ways(world: World, offer: KnownOffer, now: int, not_over: str = "") -> list[
         link = world.links.get(route.link)
         if link is None or route.link == not_over or link.phase is not Phase.OPEN or route.link in world.suspended:
             continue
+        if not route.epoch or route.expires_at < now:
+            continue
         tariff = link.ledger.tariffs[THEM].get(route.tariff_seq)
         if tariff is not None and tariff.expires_at > now:
             found.append(Way(link, route, tariff, priced(offer, tariff)))
@@ -55,11 +57,18 @@ def best_way(world: World, offer: KnownOffer, now: int, not_over: str = "") -> W
         found = world.ways[key] = ways(world, offer, now, not_over)
     if found:
         return cast(Way, found[0])
-    if any(r.link != not_over for r in world.catalog.routes_to(offer)):
-        raise IntertieError(
-            "PEER_UNAVAILABLE", f"The way to {offer.grid} is down or its tariff has expired; try again."
-        )
-    raise IntertieError("NO_ROUTE", f"No way to {offer.grid} is known here.")
+    raise out_of_reach(world, offer, not_over)
+
+
+def out_of_reach(world: World, offer: KnownOffer, not_over: str = "") -> IntertieError:
+    """Why a known offer cannot be ordered now: PEER_UNAVAILABLE, or NO_ROUTE if no next grid advertises it."""
+    routes = [route for route in world.catalog.routes_to(offer) if route.link != not_over]
+    for route in routes:
+        link = world.links.get(route.link)
+        if link is not None and (route.epoch or link.phase is not Phase.OPEN):
+            message = f"The way to {offer.grid} over {link.peer.grid} is down or its tariff has expired; try again."
+            return IntertieError("PEER_UNAVAILABLE", message, grid=link.peer.grid)
+    return IntertieError("NO_ROUTE", f"No way to {offer.grid} is open now; try again.", offer=offer.ref)
 
 
 def relay_rate(upstream: TariffTerms, downstream: TariffTerms, lines: int) -> Rate:

@@ -2,7 +2,6 @@
 
 from fractions import Fraction
 
-import msgspec
 from msgspec import Struct
 
 from intertie import envelope
@@ -36,6 +35,12 @@ class Advertised(Struct):
     version: int = -1
     """Catalog version that the links have been told."""
     at: int = 0
+    renew_at: int = 0
+    """When the root is to be signed anew: half of its life has passed then."""
+
+    def renew(self, world: World, now: int) -> None:
+        """Sign a root of the own offers as they are."""
+        self.root, self.renew_at = own_root(world, now), now + ROOT_LIFETIME_MS // 2
 
 
 def own_root(world: World, now: int) -> bytes:
@@ -80,7 +85,7 @@ def _relayable(world: World, link: Link) -> list[Route]:
     best: dict[bytes, Route] = {}
     for route in sorted(world.catalog.routes.values(), key=lambda r: (len(r.path), r.link)):
         other = world.links.get(route.link)
-        usable = other is not None and other is not link and other.phase is Phase.OPEN
+        usable = other is not None and other is not link and other.phase is Phase.OPEN and route.epoch
         loops = link.peer.fingerprint in route.path or len(route.path) >= MAX_PATH
         if usable and not loops and route.origin not in best and route.offers:
             best[route.origin] = route
@@ -131,7 +136,8 @@ def tariffs_age(world: World, link: Link, now: int) -> bool:
 def learn(world: World, link: Link, item: Advertisement, fx: Effects) -> None:
     """Take one advertisement of a peer. Routes that do not hold are dropped, the rest of the link goes on."""
     if item.end:
-        world.catalog.drop_routes(link.name, keep_epoch=item.epoch)
+        world.catalog.fade_routes(link.name, keep_epoch=item.epoch)
+        sweep(world, fx.now)
         return
     key = (link.name, item.route.path[-1] if item.route.path else b"")
     if not item.HasField("route") or not _has_room(world, key):
@@ -161,7 +167,7 @@ def _checked(world: World, link: Link, item: Advertisement, fx: Effects) -> Rout
     tariff = link.ledger.tariffs[THEM].get(body.tariff_seq)
     if tariff is None or tariff.origin != origin.fingerprint:
         raise IntertieError("TARIFF_INVALID", "The advertised tariff is unknown or prices another origin.")
-    _remember(world, link, origin, tuple(body.descriptors), fx)
+    _remember(world, origin)
     return Route(
         link=link.name,
         origin=origin.fingerprint,
@@ -181,18 +187,29 @@ def _checked(world: World, link: Link, item: Advertisement, fx: Effects) -> Rout
 def _has_room(world: World, key: tuple[str, bytes]) -> bool:
     """Whether a link may advertise an origin: a known one always, a new one up to a number, whatever others do."""
     routes = world.catalog.routes
-    return key in routes or sum(name == key[0] for name, _ in routes) < MAX_ROUTES
+    return key in routes or sum(r.link == key[0] and r.epoch > 0 for r in routes.values()) < MAX_ROUTES
 
 
-def _remember(world: World, link: Link, origin: VerifiedDescriptor, chain: tuple[bytes, ...], fx: Effects) -> None:
-    """Keep an origin's descriptor: after a restart its records come back before its advertisement does."""
+def sweep(world: World, now: int) -> None:
+    """Forget faded routes whose tariff or root has expired: from then on their offers are unknown."""
+    faded = [route for route in world.catalog.routes.values() if not route.epoch]
+    world.catalog.drop_routes([(r.link, r.origin) for r in faded if _lasts_until(world, r) < now])
+
+
+def _lasts_until(world: World, route: Route) -> int:
+    """Last millisecond at which an order may name the route's tariff, 0 if that is not known any more."""
+    link = world.links.get(route.link)
+    tariff = link.ledger.tariffs[THEM].get(route.tariff_seq) if link is not None else None
+    return min(route.expires_at, tariff.expires_at) if tariff is not None and tariff.origin == route.origin else 0
+
+
+def _remember(world: World, origin: VerifiedDescriptor) -> None:
+    """Keep an origin's newest descriptor; its route's row keeps the chain for the next start."""
     known = world.executors.get(origin.fingerprint)
     if known is not None and known.version <= origin.version:
         check_update(known, origin)
     if known is None or known.version < origin.version:
         world.executors[origin.fingerprint] = origin
-        row = (link.name, origin.fingerprint, msgspec.msgpack.encode(chain))
-        fx.changes.put("routes", row[:2], row)
 
 
 def _check_name(world: World, origin: VerifiedDescriptor) -> None:

@@ -142,6 +142,7 @@ class World:
         self._changed.clear()
         self.ways.clear()
         self.books.flush(fx)
+        self.catalog.flush(fx)
 
     # -- look-ups ---------------------------------------------------------------------------------
 

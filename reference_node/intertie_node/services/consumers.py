@@ -15,6 +15,7 @@ from intertie_node.core import consuming
 from intertie_node.core.effects import Effects
 from intertie_node.core.grid import Grid
 from intertie_node.core.invocations import Invocation
+from intertie_node.core.placing import out_of_reach
 from intertie_node.core.recovery import revive
 from intertie_node.core.sources import ConsumerSource
 from intertie_node.core.world import StoredInvocation, World
@@ -186,8 +187,11 @@ class ConsumerDesk:
         return search(self._world, request, wall_clock())
 
     def offer(self, ref: str) -> ListedOffer:
-        """One offer."""
-        return listed(self._world, self._world.catalog.find(ref), wall_clock())
+        """One offer. Raises: OFFER_UNKNOWN, PEER_UNAVAILABLE or NO_ROUTE while it is out of reach."""
+        known = self._world.catalog.find(ref)
+        if not self._world.catalog.in_reach(known):
+            raise out_of_reach(self._world, known)
+        return listed(self._world, known, wall_clock())
 
     def catalog_version(self) -> int:
         """Rises with every change of the catalog."""

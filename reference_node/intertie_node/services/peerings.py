@@ -25,6 +25,7 @@ from intertie_node.ports import Reach, Store, StrangerCalls
 from intertie_node.services.certificates import check_certificates
 from intertie_node.services.clock import wall_clock
 from intertie_node.services.links import LinkService
+from intertie_node.services.origins import restore_catalog
 from intertie_node.services.waiting import durable
 
 log = logging.getLogger(__name__)
@@ -105,10 +106,7 @@ class PeeringDesk:
             )
         for _, _, _, state, agreement, packed, _ in self._store.all_rows("peerings"):
             self._add(agreement, msgspec.msgpack.decode(packed, type=list[bytes]), PeeringState(state))
-        for _, fingerprint, packed in self._store.all_rows("routes"):
-            origin = verify_chain(msgspec.msgpack.decode(packed, type=list[bytes]))
-            if all(known.grid != origin.grid for known in self._grid.world.executors.values()):
-                self._grid.world.executors[fingerprint] = origin
+        restore_catalog(self._grid.world, self._store)
 
     def start(self) -> None:
         """Dial peers and ask after own proposals."""

@@ -33,7 +33,7 @@ def listed(world: World, offer: KnownOffer, now: int) -> ListedOffer:
 
 
 def search(world: World, request: SearchRequest, now: int) -> SearchResponse:
-    """One page, best first. Raises: IntertieError INVALID_ARGUMENT for a bad size, text or token."""
+    """One page of what is in reach, best first. Raises: IntertieError INVALID_ARGUMENT: bad size, text or token."""
     if request.page_size > MAX_PAGE or len(request.text) > MAX_TEXT:
         raise IntertieError("INVALID_ARGUMENT", f"page_size may be {MAX_PAGE} and text {MAX_TEXT} characters at most.")
     size, start = request.page_size or DEFAULT_PAGE, _start(request.page_token)
@@ -41,7 +41,7 @@ def search(world: World, request: SearchRequest, now: int) -> SearchResponse:
     found = []
     for offer in world.catalog.all():
         rank = matches(offer, words, search_fields(offer)) if words else 1
-        if rank and _fits(offer, request):
+        if rank and _fits(offer, request) and world.catalog.in_reach(offer):
             found.append((-rank, offer.ref, offer))
     found.sort(key=lambda item: item[:2])
     items = [listed(world, offer, now) for _, _, offer in found]

@@ -1,0 +1,37 @@
+"""Bringing back what was known of other grids' offers before a restart (design §8)."""
+
+import msgspec
+
+from intertie.descriptors import VerifiedDescriptor, verify_chain
+from intertie_node.core.catalog import Route, known_offer
+from intertie_node.core.world import World
+from intertie_node.ports import Store
+
+
+def restore_catalog(world: World, store: Store) -> None:
+    """Load stored routes and offers, and the descriptors by which records of their origins are verified.
+
+    The peerings must have been loaded. Routes come back faded: their offers are out of reach until they are
+    advertised again, and unknown once their tariffs have expired.
+    """
+    routes = []
+    for _, _, packed in store.all_rows("routes"):
+        route = msgspec.msgpack.decode(packed, type=Route)
+        if _pinned(world, verify_chain(route.descriptors)) and route.link in world.links and route.offers:
+            routes.append(route)
+    offers = [
+        known_offer(origin, world.executors[origin].grid, data)
+        for _, origin, _, data in store.all_rows("offers")
+        if origin in world.executors
+    ]
+    world.catalog.restore(routes, offers)
+
+
+def _pinned(world: World, origin: VerifiedDescriptor) -> bool:
+    """Take an origin's descriptor if it is the newest known; False if its name is another grid's here."""
+    if any(k.grid == origin.grid and k.fingerprint != origin.fingerprint for k in world.executors.values()):
+        return False
+    known = world.executors.get(origin.fingerprint)
+    if known is None or known.version < origin.version:
+        world.executors[origin.fingerprint] = origin
+    return True

@@ -1,0 +1,172 @@
+"""Offers whose link is down: out of reach for now, not unknown, also after a restart (design §8)."""
+
+from __future__ import annotations
+
+import pytest
+from tests.kit.worlds import Network, SimNode
+
+from intertie.errors import IntertieError
+from intertie.registry import ERRORS
+from intertie.v1.catalog_pb2 import SearchRequest
+from intertie_node.core.catalog import KnownOffer
+from intertie_node.services.consumers import ConsumerDesk
+from intertie_node.services.searching import search
+
+HOUR_MS = 3_600_000
+ECHO = "south.example/echo"
+
+
+class Line:
+    """north – hub – south; hub relays; alice buys at north."""
+
+    def __init__(self) -> None:
+        self.net = Network()
+        self.north = self.net.add("north.example")
+        self.hub = self.net.add("hub.example", relay=True)
+        self.south = self.net.add("south.example")
+        self.net.peer(self.north, self.hub, claim_window_ms=20_000)
+        self.net.peer(self.hub, self.south)
+        self.net.start()
+        self.north.open_account("alice", 10**6)
+        self.net.run()
+
+    def cut(self, one: SimNode, other: SimNode) -> None:
+        """The link of two nodes goes down."""
+        ends = {one.fingerprint, other.fingerprint}
+        self.net.cut(next(w for w in self.net.wires if {w.owner.fingerprint, w.fingerprint} == ends))
+        self.net.run()
+
+    def connect(self, one: SimNode, other: SimNode) -> None:
+        """It comes back."""
+        self.net.connect(one, other)
+        self.net.run()
+        self.net.wait(1_000)
+
+    def restart(self, node: SimNode) -> None:
+        """A node ends and starts again; its links are down."""
+        for wire in [w for w in self.net.wires if w.owner is node]:
+            self.net.cut(wire)
+        self.net.run()
+        node.boot()
+        self.net.run()
+
+    def refusal(self, node: SimNode, ref: str = ECHO) -> str:
+        """Why a call is refused, "" if it is not."""
+        listener = node.invoke(ref)
+        self.net.run()
+        return listener.refused
+
+    def get(self, node: SimNode, ref: str = ECHO) -> str:
+        """Why an offer is not shown, "" if it is."""
+        desk = ConsumerDesk(node.grid, node.store, node.submit, HOUR_MS)
+        try:
+            desk.offer(ref)
+        except IntertieError as error:
+            return error.reason
+        return ""
+
+    def found(self, node: SimNode) -> set[str]:
+        """What a search finds."""
+        return {item.ref for item in search(node.world, SearchRequest(), self.net.now).offers}
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+def test_offers_of_a_link_that_is_down_are_out_of_reach_for_now(line: Line) -> None:
+    assert ERRORS["PEER_UNAVAILABLE"].retry == ERRORS["NO_ROUTE"].retry == "temporary"
+    version = line.north.world.catalog.version
+    line.cut(line.north, line.hub)
+    assert line.refusal(line.north) == line.get(line.north) == "PEER_UNAVAILABLE"
+    assert line.refusal(line.north, "hub.example/echo") == "PEER_UNAVAILABLE"
+    assert line.refusal(line.north, "south.example/nothing") == "OFFER_UNKNOWN"
+    assert line.found(line.north) == {"north.example/echo"}
+    assert line.north.world.catalog.version > version, "who watches the catalog is told"
+    line.connect(line.north, line.hub)
+    assert line.found(line.north) == {"north.example/echo", "hub.example/echo", ECHO}
+    assert line.refusal(line.north) == line.get(line.north) == ""
+
+
+def test_a_grid_further_down_that_is_cut_off_is_out_of_reach_too(line: Line) -> None:
+    line.cut(line.hub, line.south)
+    line.net.wait(1_000)
+    assert line.refusal(line.hub) == "PEER_UNAVAILABLE"
+    assert line.refusal(line.north) == line.get(line.north) == "NO_ROUTE"
+    assert line.refusal(line.north, "hub.example/echo") == ""
+    line.connect(line.hub, line.south)
+    assert line.refusal(line.north) == ""
+
+
+def test_an_order_that_meets_the_link_down_is_rejected_as_temporary(line: Line) -> None:
+    """North has not been told yet that south is cut off."""
+    listener = line.north.invoke(ECHO)
+    line.cut(line.hub, line.south)
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == "PEER_UNAVAILABLE"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_restart_does_not_make_them_unknown(line: Line, times: int) -> None:
+    for _ in range(times):
+        line.restart(line.north)
+    assert line.refusal(line.north) == line.get(line.north) == "PEER_UNAVAILABLE"
+    assert line.found(line.north) == {"north.example/echo"}
+    line.connect(line.north, line.hub)
+    assert line.refusal(line.north) == ""
+
+
+def test_they_are_unknown_once_the_tariff_has_expired(line: Line) -> None:
+    line.cut(line.north, line.hub)
+    line.net.wait(HOUR_MS // 2, tick=10_000)
+    assert line.refusal(line.north) == "PEER_UNAVAILABLE"
+    line.net.wait(HOUR_MS // 2 + 2_000, tick=10_000)
+    assert line.refusal(line.north) == "OFFER_UNKNOWN"
+    assert not line.north.store.tables["offers"]
+    line.restart(line.north)
+    assert line.refusal(line.north) == "OFFER_UNKNOWN"
+    assert line.north.world.executors.keys() >= {line.hub.fingerprint, line.south.fingerprint}
+    line.connect(line.north, line.hub)
+    assert line.refusal(line.north) == ""
+
+
+def replaced(node: SimNode, name: str) -> None:
+    """The grid offers something else now."""
+
+    def step(fx: object) -> None:
+        node.grid.set_offers([node.own_offer(name)], fx)  # type: ignore[arg-type]
+
+    node.submit(step)
+
+
+def test_what_its_origin_offers_no_longer_is_unknown(line: Line) -> None:
+    replaced(line.south, "other")
+    line.net.run()
+    line.net.wait(2_000)
+    assert line.refusal(line.north) == "OFFER_UNKNOWN"
+    assert line.found(line.north) >= {"south.example/other"}
+    kept = {row[2] for row in line.north.store.all_rows("offers") if row[1] == line.south.fingerprint}
+    assert kept == {"other"}
+
+
+def test_a_new_offer_of_one_name_is_meant_before_a_faded_one(line: Line) -> None:
+    """An origin that is reached over two links has changed, and only one link has said so."""
+    catalog = line.north.world.catalog
+    old = catalog.find(ECHO)
+    line.cut(line.north, line.hub)
+    fields = {name: getattr(old, name) for name in old.__struct_fields__}
+    new = KnownOffer(**{**fields, "digest": old.digest[::-1]})
+    route = next(r for r in catalog.routes.values() if r.origin == old.origin)
+    changed = {"link": "another", "offers": (new.digest,), "epoch": 1}
+    catalog.put_route(type(route)(**{**{f: getattr(route, f) for f in route.__struct_fields__}, **changed}))
+    catalog.learn([new])
+    assert catalog.find(ECHO) is new
+
+
+def test_the_own_root_is_signed_anew_before_it_expires(line: Line) -> None:
+    line.net.wait(30 * HOUR_MS, tick=10_000)
+    assert not line.north.world.catalog.refused
+    now = line.net.now
+    assert all(route.expires_at > now + HOUR_MS for route in line.north.world.catalog.routes.values())
+    assert line.refusal(line.north) == ""
