@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.federation.judge import Books, Judge, Log, read, settled
-from tests.federation.kit import NODES, NodeProcess, Trio, logs_of
+from tests.federation.kit import NODES, NodeProcess, Trio, logs_of, until
 from tests.federation.provoke import CALLS, SOUTH
 from tests.federation.traffic import Made, call, work
 
@@ -131,5 +131,42 @@ async def test_an_older_copy_in_the_middle_of_work(name: str, tmp_path: Path) ->
         await _lost_since(trio, name, before, made)
         faults = await judge.verdict(made)
         assert not faults, "\n".join([*faults, logs_of(trio.nodes.values())])
+    finally:
+        trio.remove()
+
+
+async def test_a_relay_hears_last_from_whom_it_had_ordered(tmp_path: Path) -> None:
+    """Its upstream link opens first, with an order that it knows no more: it waits for the downstream link."""
+    trio, made = Trio(), Made()
+    node = trio.hub
+    try:
+        await trio.start()
+        judge = Judge(trio)
+        async with trio.client() as client:
+            await trade(client, made)
+            assert await judge.verdict(made) == []
+            copy(node, tmp_path / "copy")
+            late = asyncio.gather(*(work(client, made, f"{SOUTH}/once", {"ms": 700}) for _ in range(5)))
+            await asyncio.sleep(0.4)
+            node.kill()
+            trio.south.kill()
+            put_back(node, tmp_path / "copy")
+            node.start()
+
+            async def met() -> bool:
+                return bool((await node.ask("status"))["links"]["north.example"] == "open")
+
+            await node.ready()
+            await until("hub hears from north", met)
+            await asyncio.sleep(0.5)
+            assert made.completed + 5 == made.wanted
+            trio.south.start()
+            await trio.connected()
+            await late
+        once = [result for id, result in made.results.items() if made.refs[id] == f"{SOUTH}/once"]
+        assert not [result for result in once if result.state == "REJECTED"]
+        faults = await judge.verdict(made)
+        assert not faults, "\n".join([*faults, logs_of(trio.nodes.values())])
+        assert made.completed == made.wanted
     finally:
         trio.remove()

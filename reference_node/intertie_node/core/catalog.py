@@ -56,7 +56,12 @@ class Route(Struct):
     expires_at: int
     descriptors: tuple[bytes, ...]
     epoch: int
-    """Round of advertisements that named it last, from 1; 0 once faded: withdrawn, or its link is down."""
+    """Round of advertisements that named it last, from 1; or FADED, EXPECTED."""
+
+
+FADED, EXPECTED = 0, -1
+"""Epochs of a route that is withdrawn or whose link is down; and of one whose link is open again, until the first
+round of advertisements has ended: it may be tried, but is not passed on."""
 
 
 RouteKey = tuple[str, bytes]
@@ -130,7 +135,7 @@ class Catalog:
 
     def restore(self, routes: Iterable[Route], offers: Iterable[KnownOffer]) -> None:
         """Put stored routes and offers back; the routes are faded until their links advertise them again."""
-        self.routes = {(r.link, r.origin): msgspec.structs.replace(r, epoch=0) for r in routes}
+        self.routes = {(r.link, r.origin): msgspec.structs.replace(r, epoch=FADED) for r in routes}
         self.offers.update({o.digest: o for o in offers})
         self._index()
 
@@ -142,7 +147,7 @@ class Catalog:
         if old is None or msgspec.structs.replace(old, epoch=route.epoch) != route:
             self._changed[key] = route
             self._index()
-        elif not old.epoch:
+        elif old.epoch <= 0:
             self._index()
         return tuple(d for d in route.offers if d not in self.offers)
 
@@ -162,20 +167,26 @@ class Catalog:
 
     def fade_routes(self, link: str, keep_epoch: int | None = None) -> None:
         """Withdraw routes of a link, all or those not refreshed in `keep_epoch`."""
-        fading = [r for r in self.routes.values() if r.link == link and r.epoch and r.epoch != keep_epoch]
-        for route in fading:
-            route.epoch = 0
-        if fading:
+        self._mark([r for r in self.routes.values() if r.link == link and r.epoch not in (FADED, keep_epoch)], FADED)
+
+    def expect_routes(self, link: str) -> None:
+        """A link is open again: what it led to may be tried before it is advertised anew."""
+        self._mark([r for r in self.routes.values() if r.link == link and r.epoch == FADED], EXPECTED)
+
+    def _mark(self, routes: Sequence[Route], epoch: int) -> None:
+        for route in routes:
+            route.epoch = epoch
+        if routes:
             self._index()
 
     def in_reach(self, offer: KnownOffer) -> bool:
-        """Whether an offer is this grid's own or advertised now."""
-        return offer.digest in self._own or any(route.epoch for route in self.routes_to(offer))
+        """Whether an offer is this grid's own, advertised or expected to be."""
+        return offer.digest in self._own or any(r.epoch != FADED for r in self.routes_to(offer))
 
     def _index(self) -> None:
         self.version += 1
-        faded = {d for route in self.routes.values() if not route.epoch for d in route.offers}
-        wanted = {d for route in self.routes.values() if route.epoch for d in route.offers}
+        faded = {d for route in self.routes.values() if route.epoch == FADED for d in route.offers}
+        wanted = {d for route in self.routes.values() if route.epoch != FADED for d in route.offers}
         self._own = {o.digest for o in self.own.values()}
         kept = {d: o for d, o in self.offers.items() if d in self._own or d in wanted or d in faded}
         self._lost |= self.offers.keys() - kept.keys()
@@ -186,7 +197,7 @@ class Catalog:
     def flush(self, fx: Effects) -> None:
         """Write the rows that changed in this batch."""
         for key, route in self._changed.items():
-            row = (*key, msgspec.msgpack.encode(msgspec.structs.replace(route, epoch=0)))
+            row = (*key, msgspec.msgpack.encode(msgspec.structs.replace(route, epoch=FADED)))
             fx.changes.put("routes", key, row)
         for digest in self._lost - self.offers.keys():
             fx.changes.put("offers", (digest,), None)

@@ -176,6 +176,7 @@ class Grid:
         for fact, data in self._backlog.pop(link.name, ()):
             link.outbox.sign = True
             self._fact(link, fact, data, fx)
+        self.world.catalog.expect_routes(link.name)
         if fresh:
             recover_link(self.world, link, fx)
         credit = self.world.settings.event_credit

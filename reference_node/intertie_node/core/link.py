@@ -88,6 +88,8 @@ class Link:
         self.pinged_at = 0
         self.agreement = b""
         """Serialized Envelope of the agreement, if this grid proposed it and so writes it into its log."""
+        self.met_upto = 0
+        """Entries of the other log up to this seq may have been met before the process started."""
         self.rows = LinkRows(name)
 
     def restore(self, stored: Stored, holds: Sequence[Hold], heads: tuple[dict[int, bytes], dict[int, bytes]]) -> None:
@@ -245,7 +247,8 @@ class Link:
             return False
         self.pair.promised(self.plan.acked)
         self.phase = OPENING_TABLE[self.phase, Signal.CAUGHT_UP][1]
-        self.rows.writable = True
+        if not self.rows.writable:
+            self.rows.writable, self.met_upto = True, theirs.seq
         return True
 
     def lost(self, connection: Any) -> bool:

@@ -12,7 +12,7 @@ from intertie.errors import IntertieError
 from intertie.ids import hop_id
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
-from intertie_node.core.catalog import KnownOffer, Prices, Route, price_lines, priced
+from intertie_node.core.catalog import FADED, KnownOffer, Prices, Route, price_lines, priced
 from intertie_node.core.effects import Effects
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM, TariffTerms
@@ -41,7 +41,7 @@ def ways(world: World, offer: KnownOffer, now: int, not_over: str = "") -> list[
         link = world.links.get(route.link)
         if link is None or route.link == not_over or link.phase is not Phase.OPEN or route.link in world.suspended:
             continue
-        if not route.epoch or route.expires_at < now:
+        if route.epoch == FADED or route.expires_at < now:
             continue
         tariff = link.ledger.tariffs[THEM].get(route.tariff_seq)
         if tariff is not None and tariff.expires_at > now:
@@ -65,7 +65,7 @@ def out_of_reach(world: World, offer: KnownOffer, not_over: str = "") -> Interti
     routes = [route for route in world.catalog.routes_to(offer) if route.link != not_over]
     for route in routes:
         link = world.links.get(route.link)
-        if link is not None and (route.epoch or link.phase is not Phase.OPEN):
+        if link is not None and (route.epoch != FADED or link.phase is not Phase.OPEN):
             message = f"The way to {offer.grid} over {link.peer.grid} is down or its tariff has expired; try again."
             return IntertieError("PEER_UNAVAILABLE", message, grid=link.peer.grid)
     return IntertieError("NO_ROUTE", f"No way to {offer.grid} is open now; try again.", offer=offer.ref)

@@ -9,7 +9,7 @@ from intertie.ids import parse_uuid7
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.invocation_pb2 import Outcome
 from intertie.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_REJECTED
-from intertie_node.core import buying, executing
+from intertie_node.core import buying, executing, selling
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import HoldState
 from intertie_node.core.invocations import Invocation, Sink, Source, Spec
@@ -17,6 +17,7 @@ from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.pair import Fact
 from intertie_node.core.placing import account_of
+from intertie_node.core.rejoining import order_of
 from intertie_node.core.sinks import LocalSink, OrderSink, Rate
 from intertie_node.core.sources import ConsumerSource, OrderSource, unpacked
 from intertie_node.core.tasks import SIGNAL_OF_END, TaskSignal
@@ -95,9 +96,9 @@ def recover_link(world: World, link: Link, fx: Effects) -> None:
         elif isinstance(sink, LocalSink) and not sink.running:
             sink.stopping = "CANCELED" if hold.canceled else sink.stopping
             executing.recover(world, inv, fx)
-        elif sink is None:
-            world.waiting.setdefault(link.name, []).append(inv)
-            world.at(inv.spec.deadline, "deadline", inv.key)
+        elif sink is None and inv.key not in world.recovering and inv not in world.waiting.get(link.name, ()):
+            selling.decide(world, link, inv, order_of(inv), fx)
+    selling.decide_recovered(world, fx)
 
 
 def _align(world: World, link: Link, fx: Effects) -> None:

@@ -12,7 +12,7 @@ from intertie.encoding import parse
 from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import Advertisement, CatalogRoot, OriginRoute
-from intertie_node.core.catalog import Route, build_root, check_root
+from intertie_node.core.catalog import FADED, Route, build_root, check_root
 from intertie_node.core.effects import Effects
 from intertie_node.core.frames import OVERHEAD
 from intertie_node.core.ledger import ME, THEM, TariffTerms
@@ -85,7 +85,7 @@ def _relayable(world: World, link: Link) -> list[Route]:
     best: dict[bytes, Route] = {}
     for route in sorted(world.catalog.routes.values(), key=lambda r: (len(r.path), r.link)):
         other = world.links.get(route.link)
-        usable = other is not None and other is not link and other.phase is Phase.OPEN and route.epoch
+        usable = other is not None and other is not link and other.phase is Phase.OPEN and route.epoch > 0
         loops = link.peer.fingerprint in route.path or len(route.path) >= MAX_PATH
         if usable and not loops and route.origin not in best and route.offers:
             best[route.origin] = route
@@ -192,7 +192,7 @@ def _has_room(world: World, key: tuple[str, bytes]) -> bool:
 
 def sweep(world: World, now: int) -> None:
     """Forget faded routes whose tariff or root has expired: from then on their offers are unknown."""
-    faded = [route for route in world.catalog.routes.values() if not route.epoch]
+    faded = [route for route in world.catalog.routes.values() if route.epoch == FADED]
     world.catalog.drop_routes([(r.link, r.origin) for r in faded if _lasts_until(world, r) < now])
 
 

@@ -27,14 +27,14 @@ from intertie_node.core.placing import (
     relay_order_id,
     relay_rate,
 )
-from intertie_node.core.sinks import OrderSink
+from intertie_node.core.rejoining import keep_back, take_decidable
 from intertie_node.core.sources import OrderSource
 from intertie_node.core.tasks import TaskSignal
 from intertie_node.core.world import World, problem
 
 
 def on_order(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
-    """An order has arrived: reject it, let it wait for room, or admit it."""
+    """An order has arrived."""
     order = fact.entry.order
     hold = link.ledger.holds.get((THEM, fact.seq))
     if hold is None or hold.state is not HoldState.OPEN:
@@ -42,8 +42,15 @@ def on_order(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> 
     inv = Invocation(_spec(world, link, fact, data), OrderSource(link, fact.seq))
     world.orders[link.name, THEM, fact.seq] = inv
     world.add(inv)
+    decide(world, link, inv, order, fx)
+
+
+def decide(world: World, link: Link, inv: Invocation, order: pb.Order, fx: Effects) -> None:
+    """Reject an order, let it wait for room or for what a restored node has to learn, or admit it."""
+    if keep_back(world, inv, order, fx):
+        return
     try:
-        offer = _check(world, link, order, data, fx.now)
+        offer = _check(world, link, order, inv.spec.input, fx.now)
     except IntertieError as error:
         _refuse_order(world, inv, error, fx)
         return
@@ -187,8 +194,6 @@ def admit(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> None
 def _relay(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> None:
     settings, spec, source = world.settings, inv.spec, inv.source
     assert isinstance(source, OrderSource)
-    if _rejoin(world, inv, source, fx):
-        return
     if not settings.relay:
         raise IntertieError("OFFER_UNKNOWN", "This grid does not relay.")
     if spec.hop_limit < 1:
@@ -216,27 +221,16 @@ def _relay(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> Non
     inv.signal(TaskSignal.STARTED, fx.now)
 
 
-def _rejoin(world: World, inv: Invocation, source: OrderSource, fx: Effects) -> bool:
-    """Join an order with the one that this node had placed for it before it was restored; True if there is one."""
-    orphan = world.orphans.pop(relay_order_id(world, inv.spec.created_at, inv.spec.digest), None)
-    if orphan is None:
-        return False
-    link, upstream = world.links[orphan.link], source.hold
-    down = link.ledger.find(ME, orphan.seq)
-    assert upstream is not None and down is not None
-    asked = source.link.ledger.tariffs[ME][upstream.terms.tariff_seq]
-    rate = relay_rate(asked, link.ledger.tariffs[THEM][down.terms.tariff_seq], len(upstream.terms.prices))
-    inv.sink = OrderSink(link, orphan.seq, rate)
-    inv.signal(TaskSignal.STARTED, fx.now)
-    world.touch(inv)
-    if orphan.end is None:
-        world.orders[link.name, ME, orphan.seq] = inv
-        inv.sink.resume(world, inv, 0, world.settings.event_credit, fx)
-    else:
-        source.end = orphan.end
-        source.conclude(world, inv, fx)
-        fx.reply(world.forget, inv)
-    return True
+def decide_recovered(world: World, fx: Effects) -> None:
+    """A link has opened for the first time: decide the orders that waited for what it would bring."""
+    for inv, order in take_decidable(world, fx):
+        source = inv.source
+        assert isinstance(source, OrderSource)
+        hold = source.hold
+        if hold is not None and hold.canceled:
+            _refuse_order(world, inv, IntertieError("CANCELED", "Cancelled before work started."), fx)
+        else:
+            decide(world, source.link, inv, order, fx)
 
 
 def on_grant(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
@@ -249,8 +243,8 @@ def on_grant(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> 
 def on_cancel(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
     """The payer wants to stop."""
     inv = world.orders.get((link.name, THEM, fact.entry.cancel.order_seq))
-    if inv is None or inv.ended:
-        return
+    if inv is None or inv.ended or inv.key in world.recovering:
+        return  # what was placed before a restart is stopped when it is joined
     if inv.sink is None:
         error = IntertieError("CANCELED", "Cancelled before work started.")
         _unwait(world, link, inv)
@@ -298,6 +292,7 @@ def credit(world: World, link: Link, order_seq: int, amount: int, comment: str, 
 
 
 def _unwait(world: World, link: Link, inv: Invocation) -> None:
+    world.recovering.pop(inv.key, None)
     queue = world.waiting.get(link.name)
     if queue and inv in queue:
         queue.remove(inv)
@@ -318,7 +313,7 @@ def admit_waiting(world: World, link: Link, fx: Effects) -> None:
 
 def waiting_deadline(world: World, inv: Invocation, fx: Effects) -> None:
     """The deadline of an order that was never admitted has passed."""
-    if inv.sink is None and not inv.ended:
+    if inv.sink is None and not inv.ended and inv.key not in world.recovering:
         source = inv.source
         assert isinstance(source, OrderSource)
         _unwait(world, source.link, inv)

@@ -298,6 +298,8 @@ class ConsumerSource:
         self.end = End(inv.state, {}, problem=problem)
         inv.finished = True
         world.touch(inv)
+        if inv.outcome is not None:
+            fx.reply(world.forget, inv)
         self.conclude(world, inv, fx)
 
     def unknown(self, world: World, inv: Invocation, problem: Problem, fx: Effects) -> None:

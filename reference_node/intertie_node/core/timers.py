@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from intertie_node.core import buying, consuming, executing, selling
+from intertie_node.core import buying, consuming, executing, rejoining, selling
 from intertie_node.core.effects import Effects
 from intertie_node.core.world import World
 
@@ -33,6 +33,12 @@ def _result(world: World, key: str, fx: Effects) -> None:
         buying.result_due(world, inv, fx)
 
 
+def _recover(world: World, key: str, fx: Effects) -> None:
+    inv = world.invocations.get(key)
+    if inv is not None:
+        rejoining.give_up(world, inv, fx)
+
+
 def _forget(world: World, key: str, fx: Effects) -> None:
     inv = world.invocations.get(key)
     if inv is not None and inv.ended and inv.finished:
@@ -44,6 +50,7 @@ DUE: Mapping[str, Callable[[World, str, Effects], None]] = {
     "unknown": _unknown,
     "expire": _expire,
     "forget": _forget,
+    "recover": _recover,
     "result": _result,
 }
 """What happens when a timer of the world is due."""

@@ -9,6 +9,7 @@ from msgspec import Struct
 from intertie.descriptors import VerifiedDescriptor
 from intertie.errors import IntertieError
 from intertie.records import RootCache
+from intertie.v1.entry_pb2 import Order
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.metering_pb2 import Energy
 from intertie_node.core.books import Books
@@ -92,6 +93,10 @@ class World:
         """(link, payer, order seq) → invocation, for orders of both sides."""
         self.orphans: dict[str, Orphan] = {}
         """By the id of the own order, which follows from the upstream one (`placing.relay_order_id`)."""
+        self.recovering: dict[str, tuple[Invocation, Order]] = {}
+        """By key: orders for which this node may have placed one downstream before it was restored (`rejoining`)."""
+        self.ended: set[str] = set()
+        """Links whose peering is terminated."""
         self.adopted_until = 0
         """Time of the newest id among orders that came back to a restored node: ids up to it may be known."""
         self.waiting: dict[str, list[Invocation]] = {}

@@ -195,7 +195,10 @@ class PeeringDesk:
 
     def _set_state(self, link: str, state: PeeringState) -> None:
         self.states[link] = state
-        (self._grid.world.suspended.discard if state is PeeringState.ACTIVE else self._grid.world.suspended.add)(link)
+        world = self._grid.world
+        (world.suspended.discard if state is PeeringState.ACTIVE else world.suspended.add)(link)
+        if state is PeeringState.TERMINATED:
+            world.ended.add(link)
 
     # -- who connects -----------------------------------------------------------------------------
 
