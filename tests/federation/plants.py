@@ -29,20 +29,22 @@ def plant(name: str) -> None:
 def _speak_before_commit(_: str) -> None:
     """Words and work go out at once, the rows follow a little later."""
 
-    def launch(engine: Any, effects: Effects) -> None:
-        engine._speak(effects)
+    def launch(engine: Any) -> None:
+        turns = engine.turns
+        effects, turns.computed = turns.computed, None
+        turns._speak(effects)
         effects.sends, effects.replies, effects.work = [], [], []
         if not effects.changes:
             return
 
         def commit() -> None:
             time.sleep(SPEAKS_AHEAD_S)
-            engine._crash.reach("before_commit", effects)
+            turns._reach("before_commit", effects)
             engine._store.commit(effects.changes)
 
-        future = asyncio.get_running_loop().run_in_executor(engine._pool, commit)
-        future.add_done_callback(lambda _: engine._wake.set())
-        engine._flying = (future, effects)
+        turns.flying = effects
+        engine._flying = asyncio.get_running_loop().run_in_executor(engine._pool, commit)
+        engine._flying.add_done_callback(lambda _: engine._wake.set())
 
     setattr(Engine, "_launch", launch)  # noqa: B010 - a fault is planted
 

@@ -47,12 +47,12 @@ from intertie_node.core.world import Settings, World
 from intertie_node.ports import TABLES, Row
 from intertie_node.services.links import LinkService
 from intertie_node.services.peerings import PeeringDesk
+from intertie_node.services.turns import Step, Turns
 
 START = 1_900_000_000_000
 PRICES = {"order": (10, 1), "llm.output.token": (1, 10)}
 MAX_BATCHES = 10_000
 
-Step = Callable[[Effects], None]
 Backend = Callable[["SimNode", StartWork], None]
 """Called after the commit that marked the work as started; reports back by `SimNode.report`."""
 
@@ -257,10 +257,10 @@ class SimNode:
         """Start, or start again from what the store holds."""
         identity, keys = self.identity, {self.identity.key.public.key_id: self.identity.key.public}
         own = OwnSide(identity.fingerprint, identity.grid, identity.key, keys, identity.chain, self.limits, frozenset())
-        self.inbox: deque[Step] = deque()
         self.working.clear()
         self.world = World(own, identity.descriptor, self.settings, identity.secret, lambda schema, data: None)
         self.grid = Grid(self.world, self._nonce)
+        self.turns = Turns(self.grid, self.clock, self._perform, lambda: 0.0)
         nobody: Any = None
         self.links = LinkService(self.grid, self.store, nobody, self.submit)
         self.desk = PeeringDesk(self.grid, self.store, self.links, nobody, self.submit)
@@ -290,23 +290,20 @@ class SimNode:
 
     # -- running ----------------------------------------------------------------------------------
 
+    def clock(self) -> int:
+        """This node's time, milliseconds since the Unix epoch."""
+        return self.network.now
+
     def submit(self, step: Step) -> None:
-        self.inbox.append(step)
+        self.turns.inbox.append(step)
 
     def batch(self) -> None:
         """What the engine does in one turn."""
-        fx = Effects(self.network.now)
-        for _ in range(len(self.inbox)):
-            self.inbox.popleft()(fx)
-        self.grid.flush(fx)
-        if fx.changes:
-            self.store.commit(fx.changes)
-        for connection, frame in fx.sends:
-            connection.send(frame)
-        for callback, value in fx.replies:
-            callback(value)
-        for work in fx.work:
-            self._perform(work)
+        self.turns.compute()
+        changes = self.turns.launch()
+        if changes is not None:
+            self.store.commit(changes)
+            self.turns.landed()
 
     def _perform(self, work: Any) -> None:
         plain: dict[Any, Callable[[Any], None]] = {
@@ -428,8 +425,7 @@ class Network:
         mine, theirs = wired(dialler, acceptor)
         self.wires += [mine, theirs]
         link = dialler.link(acceptor)
-        dialler.links._by_connection[mine] = link
-        dialler.submit(lambda fx: dialler.grid.dialled(link, mine, fx))
+        dialler.links.dialled(link, mine)
         return mine, theirs
 
     def rogue(self, node: SimNode, identity: Identity, own_limits: lk.Limits | None = None) -> Rogue:
@@ -458,8 +454,7 @@ class Network:
         self.wires += [mine, theirs]
         rogue.connected(mine.send, dialled=False)
         link = node.link(rogue.own)  # type: ignore[arg-type]
-        node.links._by_connection[theirs] = link
-        node.submit(lambda fx: node.grid.dialled(link, theirs, fx))
+        node.links.dialled(link, theirs)
         return mine
 
     def cut(self, wire: Wire) -> None:
@@ -492,7 +487,7 @@ class Network:
         for _ in range(MAX_BATCHES):
             moved = self._deliver()
             for node in self.nodes:
-                if node.inbox:
+                if node.turns.inbox:
                     moved = True
                     node.batch()
             if not moved:

@@ -19,7 +19,7 @@ from intertie_node.core.placing import out_of_reach
 from intertie_node.core.recovery import revive
 from intertie_node.core.sources import ConsumerSource
 from intertie_node.core.world import StoredInvocation, World
-from intertie_node.ports import Store, Subscription
+from intertie_node.ports import Clock, Store, Subscription
 from intertie_node.services.clock import wall_clock
 from intertie_node.services.searching import listed, search
 from intertie_node.services.waiting import durable
@@ -33,11 +33,12 @@ MAX_RECENT = 20_000
 class ConsumerDesk:
     """Serves consumers from memory where it can, from the store where it must."""
 
-    def __init__(self, grid: Grid, store: Store, submit: Submit, retention_ms: int) -> None:
+    def __init__(self, grid: Grid, store: Store, submit: Submit, retention_ms: int, clock: Clock = wall_clock) -> None:
         self._grid = grid
         self._store = store
         self._submit = submit
         self._retention_ms = retention_ms
+        self._clock = clock
         newest = store.newest_invocation_id()
         self._recent: dict[str, int] = {}
         """Keys met lately → time of the id, oldest first."""
@@ -84,10 +85,10 @@ class ConsumerDesk:
         if key in self._world.invocations or key in self._recent:
             return False
         self._meet(key, made_at)
-        return made_at > self._watermark and made_at >= wall_clock() - self._retention_ms
+        return made_at > self._watermark and made_at >= self._clock() - self._retention_ms
 
     def _is_expired(self, invocation: str) -> bool:
-        return parse_uuid7(invocation) < wall_clock() - self._retention_ms
+        return parse_uuid7(invocation) < self._clock() - self._retention_ms
 
     def _known(self, key: str) -> Invocation | None:
         """An invocation from memory or from the store. Within a step only: before it, the one may become the other."""
@@ -184,14 +185,14 @@ class ConsumerDesk:
 
     def search(self, request: SearchRequest) -> SearchResponse:
         """A page of offers."""
-        return search(self._world, request, wall_clock())
+        return search(self._world, request, self._clock())
 
     def offer(self, ref: str) -> ListedOffer:
         """One offer. Raises: OFFER_UNKNOWN, PEER_UNAVAILABLE or NO_ROUTE while it is out of reach."""
         known = self._world.catalog.find(ref)
         if not self._world.catalog.in_reach(known):
             raise out_of_reach(self._world, known)
-        return listed(self._world, known, wall_clock())
+        return listed(self._world, known, self._clock())
 
     def catalog_version(self) -> int:
         """Rises with every change of the catalog."""

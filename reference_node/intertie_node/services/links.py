@@ -79,9 +79,13 @@ class LinkService:
         except IntertieError as error:
             self.closed[link.name] = str(error)
             return False
+        self.dialled(link, connection)
+        return True
+
+    def dialled(self, link: Link, connection: Connection) -> None:
+        """A stream to the peer of a link stands."""
         self._by_connection[connection] = link
         self._submit(lambda fx: self._grid.dialled(link, connection, fx))
-        return True
 
     async def stop(self) -> None:
         """Stop dialling and close every connection."""
