@@ -104,6 +104,8 @@ def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
         cached_statements=STATEMENTS,
     )
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    # A statement of many rows keeps a journal of its own: in memory, not in a new file each time.
+    connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 

@@ -65,6 +65,7 @@ def test_the_newest_migration_is_the_schemas_version() -> None:
 def test_the_log_is_ahead_and_fully_synced(store: SqliteStore, path: Path) -> None:
     writer = connect.open_writer(path)
     assert connect.pragma(writer, "journal_mode") == "wal"
+    assert connect.pragma(writer, "temp_store") == 2, "journals of statements are kept in memory"
     assert connect.pragma(writer, "synchronous") == connect.FULL
     assert connect.pragma(writer, "page_size") == connect.PAGE_SIZE
     writer.close()
