@@ -108,6 +108,20 @@ def signing_keys_at(descriptor: VerifiedDescriptor, time_ms: int) -> Mapping[byt
     }
 
 
+def verify_history(envelopes: Sequence[bytes]) -> VerifiedDescriptor:
+    """Return the last of a chain, with the signing keys of every version, for what was signed in the past.
+
+    A key is valid as the last version that lists it says. Raises as `verify_chain`.
+    """
+    latest = verify_chain(envelopes)
+    keys = {
+        signing.key: signing
+        for sealed in envelopes
+        for signing in _signing_keys(_parse(envelope.peek_unverified(sealed)[1]))
+    }
+    return msgspec.structs.replace(latest, signing_keys=tuple(keys.values()))
+
+
 def check_update(old: VerifiedDescriptor, new: VerifiedDescriptor) -> None:
     """Return if `new` may take the place of the pinned `old`.
 

@@ -8,9 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from intertie.descriptors import verify_chain
+from intertie.descriptors import verify_chain, verify_history
 from intertie.ids import make_uuid7
 from intertie.registry import LIMITS
 from intertie.v1 import link_pb2 as lk
@@ -43,7 +41,7 @@ from intertie_node.core.work import (
 from intertie_node.core.world import Settings, World
 from intertie_node.operator_api import SOCKET_NAME, Amount, TokenRequest
 from intertie_node.ports import Backend, OfferSpec
-from intertie_node.services import identity
+from intertie_node.services import describing, identity, rotation
 from intertie_node.services.clock import wall_clock
 from intertie_node.services.consumers import ConsumerDesk
 from intertie_node.services.engine import Engine
@@ -77,11 +75,10 @@ class Node:
 
     def _build(self) -> None:
         config = self.config
-        self.identity = identity.load(self.folder / "keys")
         self.store = SqliteStore(self.folder / DATABASE)
         chain = self._describe()
         descriptor = verify_chain(chain)
-        keys = {k.key.key_id: k.key for k in descriptor.signing_keys}
+        keys = {k.key.key_id: k.key for k in verify_history(chain).signing_keys}
         limits = lk.Limits(
             frame_bytes=LIMITS["frame_bytes"].default,
             inline_bytes=LIMITS["inline_bytes"].default,
@@ -105,12 +102,12 @@ class Node:
         submit = self.engine.submit
         self.runner = Runner(self.grid, submit)
         self.credentials = PeerCredentials(
-            self.identity.tls_key, self.identity.certificate, lambda: self.peerings.admitted()
+            (self.identity.tls_key, self.identity.certificate), lambda: self.peerings.pins.admitted(), self._overlap
         )
         self.links = LinkService(self.grid, self.store, PeerDialler(self.credentials), submit)
         self.peerings = PeeringDesk(self.grid, self.store, self.links, DirectoryCalls(), submit)
         self.consumers = ConsumerDesk(self.grid, self.store, submit, config.limits.retention_ms)
-        face = PeerFace(self.links, self.peerings.who, self.peerings.offers)
+        face = PeerFace(self.links, self.peerings.pins.who, self.peerings.offers)
         self.servers = Servers(self.credentials, face, self.consumers, self.peerings)
         self._backends: list[Backend] = []
         self._tasks: list[asyncio.Task[Any]] = []
@@ -151,17 +148,21 @@ class Node:
         self._work[type(work)](work)
 
     def _describe(self) -> list[bytes]:
-        """This grid's descriptor chain, grown by a version if the configuration says something new."""
-        row = self.store.row("settings", ("descriptors",))
-        chain = msgspec.msgpack.decode(row[1], type=list[bytes]) if row else []
-        listen, name = self.config.listen, self.config.grid.name
-        endpoints = (str(listen.advertise_public or listen.public), str(listen.advertise_peer or listen.peer))
-        grown = identity.describe(self.identity, name, self.config.grid.place, endpoints, chain, wall_clock())
+        """Load the keys; returns the descriptor chain, grown by a version if the configuration says something new."""
+        chain, now = describing.stored_chain(self.store), wall_clock()
+        rotation.settle(self.folder / "keys", chain)
+        self.identity = identity.load(self.folder / "keys")
+        grown = describing.describe(self.identity, describing.facts(self.config), chain, now)
         if grown != chain:
-            fx = Effects(wall_clock())
-            fx.changes.put("settings", ("descriptors",), ("descriptors", msgspec.msgpack.encode(grown)))
-            self.store.commit(fx.changes)
+            describing.keep_chain(self.store, grown, now)
         return grown
+
+    def _overlap(self) -> identity.KeyPair | None:
+        """The certificate before the last rotation, presented until every peer knows the new one, or it expires."""
+        previous = self.identity.previous
+        if previous is None or self.peerings.pins.all_met() or not describing.lasts(previous[1], wall_clock()):
+            return None
+        return previous
 
     # -- life -------------------------------------------------------------------------------------
 

@@ -116,7 +116,7 @@ class Hostile:
     def channel(self, *, key: bytes | None = None, certificate: bytes | None = None) -> grpc.aio.Channel:
         """A channel to the node's peer port, with the own certificate or another."""
         node = self._node
-        credentials = PeerCredentials(key or self.tls_key, certificate or self.certificate, list)
+        credentials = PeerCredentials((key or self.tls_key, certificate or self.certificate), list)
         options = (
             ("grpc.ssl_target_name_override", node.name),
             ("grpc.use_local_subchannel_pool", 1),
@@ -171,7 +171,7 @@ class Hostile:
     async def listen(self) -> None:
         """Serve the peer port: the node dials it, and fetches offers."""
         node = self._node
-        credentials = PeerCredentials(self.tls_key, self.certificate, lambda: [node.certificate])
+        credentials = PeerCredentials((self.tls_key, self.certificate), lambda: [node.certificate])
         face = PeerFace(self, lambda _: node.node.world.fingerprint, lambda *_: self._offers())
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((face.handler(),))

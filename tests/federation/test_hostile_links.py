@@ -256,7 +256,7 @@ async def test_a_copied_certificate_in_a_descriptor_is_not_peered_with(stage: St
             broken = Hostile("broken.example", certificates=[certificate])
             error = await refused(broken.propose(stage.north, broken.proposal(stage.north)))
             assert error.reason == "CERTIFICATE_MISMATCH"
-    assert stage.north.node.peerings.who(stage.south.certificate) == stage.south.node.world.fingerprint
+    assert stage.north.node.peerings.pins.who(stage.south.certificate) == stage.south.node.world.fingerprint
 
 
 async def test_another_peers_genesis_is_unknown(stage: Stage) -> None:

@@ -188,6 +188,18 @@ class Identity:
         self.fingerprint = self.descriptor.fingerprint
         self.secret = seed
 
+    def rotate(self, now: int, *, root: bool = False, keep: bool = True) -> None:
+        """A new signing key, and a new root if asked; the old key stays listed until `now`, or not at all."""
+        seed = len(self.chain).to_bytes(1) + self.secret[1:]
+        old_root, old = self.root, self.key
+        self.root, self.key = PrivateKey.from_seed(seed) if root else old_root, PrivateKey.from_seed(seed[::-1])
+        keys = [descriptors.SigningKey(self.key.public, 0, START * 2)]
+        keys += [descriptors.SigningKey(old.public, 0, now)] if keep else []
+        statement = descriptors.Statement(grid=self.grid, issued_at=now, signing_keys=tuple(keys))
+        changed = old_root if root else None
+        self.chain = [*self.chain, descriptors.issue(self.chain, statement, self.root, changed)]
+        self.descriptor = descriptors.verify_chain(self.chain)
+
 
 def limits(**changes: int) -> lk.Limits:
     """The default limits of a node."""
@@ -255,7 +267,8 @@ class SimNode:
 
     def boot(self) -> None:
         """Start, or start again from what the store holds."""
-        identity, keys = self.identity, {self.identity.key.public.key_id: self.identity.key.public}
+        identity = self.identity
+        keys = {k.key.key_id: k.key for k in descriptors.verify_history(identity.chain).signing_keys}
         own = OwnSide(identity.fingerprint, identity.grid, identity.key, keys, identity.chain, self.limits, frozenset())
         self.working.clear()
         self.world = World(own, identity.descriptor, self.settings, identity.secret, lambda schema, data: None)

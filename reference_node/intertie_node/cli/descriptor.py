@@ -59,3 +59,34 @@ def export(
         show_json({"grid": found.grid, "version": found.version, "file": str(out)})
     else:
         print(f"wrote {out}: {found.grid}, version {found.version}")
+
+
+@app.command("rotate")
+def rotate(
+    folder: NodeDir,
+    root: Annotated[bool, typer.Option("--root", help="A new root key; the old one signs for it once.")] = False,
+    signing_key: Annotated[bool, typer.Option("--signing-key", help="A new key for logs, records, offers.")] = False,
+    certificate: Annotated[bool, typer.Option("--certificate", help="A new certificate beside the old one.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Replace keys: the descriptor grows by a version that peers take up by themselves.
+
+    The node must be stopped, and is started again afterwards. Peers learn the version when their links open; the
+    old certificate is presented until all of them have, and what the old signing key signed stays valid. The
+    fingerprint never changes. Back the directory up again: an older copy of it has keys that peers now refuse.
+
+    Example: intertie descriptor rotate --signing-key --certificate --dir north
+    """
+    from intertie_node.cli.failing import usage
+    from intertie_node.cli.rotating import rotated
+    from intertie_node.cli.showing import show_json
+    from intertie_node.services.rotation import Chosen
+
+    if not (root or signing_key or certificate):
+        raise usage("choose what to replace", "--root / --signing-key / --certificate")
+    found = rotated(folder, Chosen(root=root, signing_key=signing_key, certificate=certificate))
+    if as_json:
+        show_json(found)
+        return
+    print(f"{found.grid} has descriptor version {found.version}; the fingerprint is still {found.fingerprint}")
+    print(f"Next: intertie serve {folder}")

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 
-import msgspec
 from msgspec import Struct
 
-from intertie import agreements, envelope
+from intertie import agreements
 from intertie.agreements import VerifiedAgreement
-from intertie.descriptors import SigningKey, VerifiedDescriptor, verify_chain
+from intertie.descriptors import VerifiedDescriptor, verify_history
 from intertie.errors import IntertieError
-from intertie.keys import PublicKey, is_ed25519
-from intertie.v1 import descriptor_pb2 as dp
 from intertie.v1 import export_pb2 as xp
 from intertie_node.core.export_file import VERSION, malformed
 from intertie_node.core.ledger import LinkTerms
@@ -51,22 +48,11 @@ def verify_header(header: xp.ExportHeader) -> Basis:
 
 
 def _grid(chain: Sequence[bytes], name: str) -> VerifiedDescriptor:
-    """The last descriptor of a chain, with the signing keys of every version, each with its own validity.
+    """The last descriptor of a chain, with the signing keys of every version.
 
     Signatures of a long log were made with keys that later versions no longer list.
     """
     try:
-        latest = verify_chain(chain)
+        return verify_history(chain)
     except IntertieError as error:
         raise IntertieError(error.reason, f"The {name}'s descriptor chain: {error.message}") from error
-    keys = {key: None for sealed in chain for key in _keys(envelope.peek_unverified(sealed)[1])}
-    return msgspec.structs.replace(latest, signing_keys=tuple(keys))
-
-
-def _keys(verified_payload: bytes) -> list[SigningKey]:
-    listed = dp.Descriptor.FromString(verified_payload).signing_keys
-    return [
-        SigningKey(PublicKey.from_spki(key.public_key), key.not_before, key.not_after)
-        for key in listed
-        if is_ed25519(key.public_key)
-    ]

@@ -112,9 +112,11 @@ class Grid:
         answers_mine = connection is link.connection and link.phase is Phase.OPENING
         if connection is link.connection and not answers_mine:
             raise IntertieError("UNEXPECTED_FRAME", "A second Open on one stream.")
-        payload, theirs = link.check_open(frame, fx.now)
+        payload, theirs, newer = link.check_open(frame, fx.now)
         if not answers_mine and link.connection is not None:
             self._contend(link, connection, fx)
+        if newer is not None:
+            self.world.take_descriptor(newer, fx)
         link.opened(connection, payload, theirs, self._nonce(), fx)
         self._maybe_open(link, fx)
 

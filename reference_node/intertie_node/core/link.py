@@ -19,6 +19,7 @@ from intertie_node.core.ledger import ME, THEM, LinkTerms, Load
 from intertie_node.core.link_rows import LinkRows, Stored
 from intertie_node.core.opening import OPENING_TABLE, Phase, Plan, Signal, Step, check_open, obeyed, plan, session_of
 from intertie_node.core.pair import Fact, Keys, LogPair, signed_by
+from intertie_node.core.pinning import PeerSide, successor
 from intertie_node.core.work import CloseLink, ReadEntries
 
 NO_SESSION = bytes(32)
@@ -37,16 +38,6 @@ class OwnSide(Struct):
     descriptors: Sequence[bytes]
     limits: lk.Limits
     features: frozenset[str]
-
-
-class PeerSide(Struct):
-    """What is known of the other grid of a link."""
-
-    fingerprint: bytes
-    grid: str
-    keys: Keys
-    certificates: Sequence[bytes]
-    descriptor_version: int
 
 
 class Link:
@@ -76,6 +67,8 @@ class Link:
         self.connection: Any = None
         self.dialled_by_me = False
         self.session = NO_SESSION
+        self.signers: Keys = {}
+        """The peer's keys that may sign in this session."""
         self.confirmed = False
         """True once the peer has signed in this session."""
         self.plan: Plan | None = None
@@ -169,18 +162,23 @@ class Link:
         self.heard_at = fx.now
         fx.sends.append((connection, self._open_frame(nonce, fx.now)))
 
-    def check_open(self, frame: lk.Frame, now: int) -> tuple[bytes, lk.Open]:
+    def check_open(self, frame: lk.Frame, now: int) -> tuple[bytes, lk.Open, PeerSide | None]:
         """The peer's `Open` with its exact payload bytes, once its signature and contents hold.
 
-        Raises: IntertieError as `check_open` and `envelope.unseal` do, FRAME_MALFORMED, LOG_FORK.
+        It is signed by a key of the descriptor that it carries, which must follow the pinned one; that is returned
+        too if it is new. Raises: IntertieError as `check_open`, `successor` and `envelope.unseal` do,
+        FRAME_MALFORMED, LOG_FORK.
         """
         if len(frame.ListFields()) > 1:
             raise IntertieError("FRAME_MALFORMED", "The frame of an Open may hold nothing else.")
-        payload = envelope.unseal(frame.open, envelope.OPEN, self.peer.keys).payload
+        stated = parse(lk.Open, envelope.peek_unverified(frame.open)[1], envelope.MAX_BYTES, "FRAME_MALFORMED")
+        newer = successor(self.peer, stated.descriptors, stated.descriptor_version)
+        signers = (newer or self.peer).current(now, self.terms.max_skew_ms)
+        payload = envelope.unseal(frame.open, envelope.OPEN, signers).payload
         theirs = parse(lk.Open, payload, envelope.MAX_BYTES, "FRAME_MALFORMED")
         check_open(theirs, self.genesis, now, self.terms.max_skew_ms, self.own.features)
         self._check_cursors(theirs)
-        return payload, theirs
+        return payload, theirs, newer
 
     def opened(self, connection: Any, payload: bytes, theirs: lk.Open, nonce: bytes, fx: Effects) -> None:
         """The peer's `Open`, checked, arrived on `connection`."""
@@ -192,6 +190,7 @@ class Link:
             self._signed_frame(fx)
         self.phase, self.heard_at, self.pinged_at, self.confirmed = Phase.CATCHING_UP, fx.now, 0, False
         self.session = session_of(self.dialled_by_me, self.my_open, payload)
+        self.signers = self.peer.current(fx.now, self.terms.max_skew_ms)
         self.their_limits = obeyed(theirs.limits)
         self.outbox = Outbox()
         self.held = []
@@ -292,9 +291,14 @@ class Link:
             self.plan = self.plan.with_signature(signature.seq, signature.acked)
 
     def _check_session(self, signature: lk.HeadSignature) -> None:
-        """Resent groups keep the signatures of their time; after the first of this session all must be of it."""
+        """Resent groups keep the signatures of their time; after the first of this session all must be of it.
+
+        Those of this session are made by keys of the newest descriptor, older ones by any key of the chain.
+        """
         if signature.session == self.session:
             self.confirmed = True
+            if not any(each.key_id in self.signers for each in signature.signatures):
+                raise IntertieError("SIGNATURE_INVALID", "The signature's key is not one of the newest descriptor.")
         elif self.confirmed:
             raise IntertieError("SIGNATURE_INVALID", "The signature belongs to another session.")
 

@@ -18,6 +18,7 @@ from intertie_node.core.frames import OVERHEAD
 from intertie_node.core.ledger import ME, THEM, TariffTerms
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
+from intertie_node.core.pinning import pinned
 from intertie_node.core.work import FetchOffers
 from intertie_node.core.world import World
 
@@ -167,7 +168,7 @@ def _checked(world: World, link: Link, item: Advertisement, fx: Effects) -> Rout
     tariff = link.ledger.tariffs[THEM].get(body.tariff_seq)
     if tariff is None or tariff.origin != origin.fingerprint:
         raise IntertieError("TARIFF_INVALID", "The advertised tariff is unknown or prices another origin.")
-    _remember(world, origin)
+    _remember(world, origin, tuple(body.descriptors), fx)
     return Route(
         link=link.name,
         origin=origin.fingerprint,
@@ -203,13 +204,14 @@ def _lasts_until(world: World, route: Route) -> int:
     return min(route.expires_at, tariff.expires_at) if tariff is not None and tariff.origin == route.origin else 0
 
 
-def _remember(world: World, origin: VerifiedDescriptor) -> None:
-    """Keep an origin's newest descriptor; its route's row keeps the chain for the next start."""
+def _remember(world: World, origin: VerifiedDescriptor, chain: tuple[bytes, ...], fx: Effects) -> None:
+    """Keep an origin's newest descriptor, also a peer's; its route's row keeps the chain for the next start."""
     known = world.executors.get(origin.fingerprint)
     if known is not None and known.version <= origin.version:
         check_update(known, origin)
     if known is None or known.version < origin.version:
         world.executors[origin.fingerprint] = origin
+        world.take_descriptor(pinned(chain), fx)
 
 
 def _check_name(world: World, origin: VerifiedDescriptor) -> None:

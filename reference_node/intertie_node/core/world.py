@@ -17,6 +17,7 @@ from intertie_node.core.catalog import Catalog, KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.invocations import End, Invocation, Spec
 from intertie_node.core.link import Link, OwnSide
+from intertie_node.core.pinning import PeerSide
 from intertie_node.core.schedule import Schedule
 
 
@@ -78,6 +79,8 @@ class World:
         self.settings = settings
         self.secret = secret
         """Node secret from which hop ids and nonces of relayed orders follow."""
+        self.take_descriptor: Callable[[PeerSide, Effects], None] = lambda newer, fx: None
+        """A newer descriptor of a known grid, verified to follow the pinned one, is taken up and kept."""
         self.check_input = check_input
         """(schema, input) → None; raises IntertieError INPUT_INVALID."""
         self.links: dict[str, Link] = {}

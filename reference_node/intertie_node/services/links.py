@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 Submit = Callable[[Callable[[Effects], None]], None]
 PAGE_BYTES = 1 << 20
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
+REFRESH_S = 10.0
+"""How often a peer that cannot be dialled is asked for its descriptor."""
 
 
 class LinkService:
@@ -43,6 +46,8 @@ class LinkService:
         self._by_connection: dict[Connection, Link] = {}
         self._fetching: dict[tuple[str, bytes], FetchOffers] = {}
         """(link, origin) → what is to be fetched, while a fetch is under way."""
+        self.refresh: Callable[[Link], Awaitable[None]] | None = None
+        """Asked for a peer's newest descriptor when it cannot be dialled."""
         self.closed: dict[str, str] = {}
         """Link → why its last connection was closed, for operators."""
         self.frames_in = 0
@@ -57,16 +62,23 @@ class LinkService:
         if not known:
             self._spawn(self._keep(link))
 
+    def redirect(self, link: Link, reach: Reach) -> None:
+        """The peer of a link is reached otherwise from now on."""
+        if link.name in self._reach:
+            self._reach[link.name] = reach
+
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _keep(self, link: Link) -> None:
-        delay = FIRST_RETRY_S
+        delay, refreshed = FIRST_RETRY_S, -REFRESH_S
         while True:
             if link.phase is Phase.DOWN:
-                await self._dial(link)
+                if not await self._dial(link) and self.refresh is not None and monotonic() - refreshed > REFRESH_S:
+                    await self.refresh(link)
+                    refreshed = monotonic()
                 delay = min(LAST_RETRY_S, delay * 2)
             elif link.phase is Phase.OPEN:
                 delay = FIRST_RETRY_S

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from intertie.descriptors import verify_chain
+from intertie.descriptors import verify_chain, verify_history
 from intertie.errors import IntertieError
 from intertie.names import is_address
 from intertie.v1.catalog_pb2 import SearchRequest
@@ -119,7 +119,7 @@ class OperatorDesk:
         return api.Page([self._proposal(proposal) for proposal in stored.items], stored.next)
 
     def _proposal(self, stored: Proposal) -> api.ProposalView:
-        return views.proposal(stored, self._world.descriptor)
+        return views.proposal(stored, verify_history(self._world.own.descriptors))
 
     async def look(self, address: str) -> api.DescriptorView:
         """Who is at a public address."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from intertie import agreements, envelope
+from intertie import agreements, chain, envelope
 from intertie.agreements import VerifiedAgreement
-from intertie.descriptors import VerifiedDescriptor, check_update, verify_chain
+from intertie.descriptors import VerifiedDescriptor, check_update, verify_chain, verify_history
 from intertie.errors import IntertieError
 from intertie.v1 import directory_pb2 as dr
 from intertie.v1.agreement_pb2 import Agreement
@@ -18,14 +18,16 @@ from intertie_node.core.effects import Effects
 from intertie_node.core.grid import Grid
 from intertie_node.core.holds import Hold
 from intertie_node.core.ledger import ME, THEM
-from intertie_node.core.link import Link, PeerSide
+from intertie_node.core.link import Link
 from intertie_node.core.link_rows import Stored
 from intertie_node.core.peering import PeeringAct, PeeringState, after, link_terms
+from intertie_node.core.pinning import pinned
 from intertie_node.ports import Reach, Store, StrangerCalls
 from intertie_node.services.certificates import check_certificates
 from intertie_node.services.clock import wall_clock
 from intertie_node.services.links import LinkService
 from intertie_node.services.origins import restore_catalog
+from intertie_node.services.pins import PeeringRow, Pins, reach_of
 from intertie_node.services.waiting import durable
 
 log = logging.getLogger(__name__)
@@ -92,8 +94,7 @@ class PeeringDesk:
         self.proposals: dict[bytes, Proposal] = {}
         self.states: dict[str, PeeringState] = {}
         """Link → state of its peering."""
-        self._certificates: dict[bytes, bytes] = {}
-        """Certificate (DER) → fingerprint of the peered grid."""
+        self.pins = Pins(grid.world, links, calls, submit)
 
     # -- loading ----------------------------------------------------------------------------------
 
@@ -104,8 +105,8 @@ class PeeringDesk:
             self.proposals[digest] = Proposal(
                 digest, direction, fingerprint, grid, PeeringState(state), agreement, descriptors, at
             )
-        for _, _, _, state, agreement, packed, _ in self._store.all_rows("peerings"):
-            self._add(agreement, msgspec.msgpack.decode(packed, type=list[bytes]), PeeringState(state))
+        for row in self._store.all_rows("peerings"):
+            self._add(PeeringRow.read(row))
         restore_catalog(self._grid.world, self._store)
 
     def start(self) -> None:
@@ -121,43 +122,24 @@ class PeeringDesk:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _add(self, agreement: bytes, descriptors: Sequence[bytes], state: PeeringState) -> Link:
-        world = self._grid.world
-        peer = verify_chain(descriptors)
-        verified = self._verify(agreement, peer)
-        genesis, own = verified.genesis, world.own
+    def _add(self, row: PeeringRow) -> Link:
+        own = self._grid.world.own
+        verified = self._verify(row.agreement, verify_history(row.descriptors))
+        genesis = verified.genesis
         name = genesis.hex()
-        side = PeerSide(
-            fingerprint=peer.fingerprint,
-            grid=peer.grid,
-            keys={k.key.key_id: k.key for k in peer.signing_keys},
-            certificates=peer.certificates,
-            descriptor_version=peer.version,
-        )
         terms = link_terms(verified, own.fingerprint)
         asset = (verified.asset, verified.scale)
+        side = pinned(row.descriptors)
         link = Link(name, genesis, own, side, terms, asset, lambda payer, seq: self._hold(name, payer, seq))
-        link.agreement = agreement if verified.proposer.fingerprint == own.fingerprint else b""
+        link.agreement = row.agreement if verified.proposer.fingerprint == own.fingerprint else b""
         self._restore(link)
-        world.links[name] = link
-        self._unpin(peer)
-        world.executors[peer.fingerprint] = peer
-        self._set_state(name, state)
-        for certificate in peer.certificates:
-            self._certificates[certificate] = peer.fingerprint
+        self.pins.add(link, row)
+        self._set_state(name, row.state)
         return link
 
-    def _unpin(self, peer: VerifiedDescriptor) -> None:
-        """A grid that was only advertised does not keep a name from one that is peered with."""
-        world = self._grid.world
-        for fingerprint, known in list(world.executors.items()):
-            if known.grid == peer.grid and fingerprint != peer.fingerprint:
-                del world.executors[fingerprint]
-                for key in [key for key in world.catalog.routes if key[1] == fingerprint]:
-                    world.catalog.refuse_route(key, f"DESCRIPTOR_INVALID: {peer.grid} is a peer with another key.")
-
     def _verify(self, agreement: bytes, peer: VerifiedDescriptor) -> VerifiedAgreement:
-        own = self._grid.world.descriptor
+        """Check an agreement that may have been signed before either side's keys were rotated."""
+        own = verify_history(self._grid.world.own.descriptors)
         stated = Agreement.FromString(envelope.peek_unverified(agreement)[1])
         parties = (own, peer) if stated.proposer.fingerprint == own.fingerprint else (peer, own)
         return agreements.verify(agreement, *parties)
@@ -189,9 +171,8 @@ class PeeringDesk:
         return msgspec.msgpack.decode(row[5], type=Hold) if row else None
 
     def _keep(self, link: Link) -> None:
-        peer = self._grid.world.executors[link.peer.fingerprint]
         if self.states[link.name] is not PeeringState.TERMINATED:
-            self._links.keep(link, Reach(peer.grid, peer.peer_endpoints, peer.certificates))
+            self._links.keep(link, reach_of(link.peer))
 
     def _set_state(self, link: str, state: PeeringState) -> None:
         self.states[link] = state
@@ -201,14 +182,6 @@ class PeeringDesk:
             world.ended.add(link)
 
     # -- who connects -----------------------------------------------------------------------------
-
-    def admitted(self) -> list[bytes]:
-        """Certificates (DER) of all peered grids."""
-        return list(self._certificates)
-
-    def who(self, certificate: bytes) -> bytes | None:
-        """Fingerprint of the peered grid that has this certificate."""
-        return self._certificates.get(certificate)
 
     def offers(self, fingerprint: bytes, genesis: bytes, root: bytes) -> list[tuple[bytes, bytes]]:
         """Offers that this grid advertises under a root, as (digest, bytes). Raises: UNKNOWN_GENESIS."""
@@ -268,8 +241,8 @@ class PeeringDesk:
 
         Raises: IntertieError PEER_UNAVAILABLE, DESCRIPTOR_INVALID if the fingerprint is not the typed one.
         """
-        chain = await self._calls.descriptors(address)
-        peer = verify_chain(chain)
+        described = await self._calls.descriptors(address)
+        peer = verify_chain(described)
         if fingerprint is not None and peer.fingerprint != fingerprint:
             raise IntertieError(
                 "DESCRIPTOR_INVALID",
@@ -292,7 +265,7 @@ class PeeringDesk:
         sealed = agreements.propose(terms, world.own.key)
         digest = agreements.verify(sealed, world.descriptor).digest
         proposal = Proposal(
-            digest, OUTGOING, peer.fingerprint, peer.grid, PeeringState.PROPOSED, sealed, list(chain), wall_clock()
+            digest, OUTGOING, peer.fingerprint, peer.grid, PeeringState.PROPOSED, sealed, described, wall_clock()
         )
         await self._store_proposal(proposal)
         self._follow(proposal)
@@ -324,9 +297,7 @@ class PeeringDesk:
         if link not in self.states:
             raise IntertieError("NOT_FOUND", "No peering has this genesis: intertie peer list shows them.")
         state = after(self.states[link], act)
-        row = self._store.row("peerings", (bytes.fromhex(link),))
-        assert row is not None
-        await self._put("peerings", row[:1], (*row[:3], int(state), *row[4:6], wall_clock()))
+        await durable(self._submit, lambda fx: self.pins.put(link, fx, state=state))
         self._set_state(link, state)
         return state
 
@@ -366,13 +337,13 @@ class PeeringDesk:
         return True
 
     async def _activate(self, proposal: Proposal) -> None:
-        link = self._add(proposal.agreement, proposal.descriptors, PeeringState.ACTIVE)
-        packed = msgspec.msgpack.encode(proposal.descriptors)
-        row = (
-            link.genesis, proposal.fingerprint, proposal.grid, int(PeeringState.ACTIVE), proposal.agreement, packed,
-            wall_clock(),
+        genesis = chain.genesis(envelope.peek_unverified(proposal.agreement)[1])
+        row = PeeringRow(
+            genesis, proposal.fingerprint, proposal.grid, PeeringState.ACTIVE, proposal.agreement,
+            tuple(proposal.descriptors), wall_clock(),
         )  # fmt: skip
-        await self._put("peerings", row[:1], row)
+        link = self._add(row)
+        await durable(self._submit, lambda fx: self.pins.put(link.name, fx))
         self._keep(link)
 
     async def _store_proposal(self, proposal: Proposal) -> None:

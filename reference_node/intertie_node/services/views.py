@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from intertie import agreements, envelope
-from intertie.descriptors import VerifiedDescriptor, verify_chain
+from intertie.descriptors import VerifiedDescriptor, verify_history
 from intertie.registry import ASSETS
 from intertie.v1.agreement_pb2 import Agreement
 from intertie.v1.catalog_pb2 import ListedOffer, OfferKind
@@ -87,7 +87,7 @@ def proposal(stored: Proposal, own: VerifiedDescriptor) -> api.ProposalView:
 
 
 def _terms(stored: Proposal, own: VerifiedDescriptor) -> api.Terms:
-    peer = verify_chain(stored.descriptors)
+    peer = verify_history(stored.descriptors)
     stated = Agreement.FromString(envelope.peek_unverified(stored.agreement)[1])
     proposer = own if stated.proposer.fingerprint == own.fingerprint else peer
     countersigned = stored.state is PeeringState.ACTIVE

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+KeyPair = tuple[bytes, bytes]
+"""Private key (PEM), certificate (DER)."""
 LIFETIME = datetime.timedelta(days=365)
 BACKDATE = datetime.timedelta(hours=1)
 
@@ -56,13 +58,18 @@ def to_der(pem: bytes) -> bytes:
 class PeerCredentials:
     """Credentials of the peer port; newly peered grids are admitted without a restart."""
 
-    def __init__(self, key_pem: bytes, certificate: bytes, peers: Callable[[], Sequence[bytes]]) -> None:
-        self._key = key_pem
-        self._chain = to_pem([certificate])
-        self._own = certificate
+    def __init__(
+        self,
+        own: KeyPair,
+        peers: Callable[[], Sequence[bytes]],
+        overlap: Callable[[], KeyPair | None] = lambda: None,
+    ) -> None:
+        self._own = own
         self._peers = peers
         """The certificates (DER) of all grids that may connect."""
-        self._served: tuple[bytes, ...] = ()
+        self._overlap = overlap
+        """What is presented to peers instead of the own pair, while they may not know that yet."""
+        self._served: tuple[KeyPair, tuple[bytes, ...]] = (own, ())
 
     def server(self) -> grpc.ServerCredentials:
         """Mutual TLS; the set of admitted certificates is asked for at each handshake."""
@@ -71,18 +78,26 @@ class PeerCredentials:
         )
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        self._served = tuple(self._peers())
+        pair, peers = self._served = self._wanted()
         # An empty set of roots would let gRPC fall back to the system's; the own certificate admits nobody else.
-        roots = to_pem(self._served or (self._own,))
-        return grpc.ssl_server_certificate_configuration([(self._key, self._chain)], root_certificates=roots)
+        roots = to_pem(peers or (pair[1],))
+        return grpc.ssl_server_certificate_configuration([_pem(pair)], root_certificates=roots)
+
+    def _wanted(self) -> tuple[KeyPair, tuple[bytes, ...]]:
+        return self._overlap() or self._own, tuple(self._peers())
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        return self._configuration() if tuple(self._peers()) != self._served else None
+        return self._configuration() if self._wanted() != self._served else None
 
     def public(self) -> grpc.ServerCredentials:
         """Server TLS for the public port."""
-        return grpc.ssl_server_credentials([(self._key, self._chain)])
+        return grpc.ssl_server_credentials([_pem(self._own)])
 
     def client(self, certificates: Sequence[bytes]) -> grpc.ChannelCredentials:
         """Mutual TLS towards a peer that must present one of `certificates`."""
-        return grpc.ssl_channel_credentials(to_pem(certificates), self._key, self._chain)
+        return grpc.ssl_channel_credentials(to_pem(certificates), *_pem(self._overlap() or self._own))
+
+
+def _pem(pair: KeyPair) -> KeyPair:
+    """A pair as gRPC wants it: both PEM."""
+    return pair[0], to_pem([pair[1]])
