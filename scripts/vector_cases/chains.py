@@ -29,6 +29,7 @@ def cases() -> list[Case]:
         given = {"dialler": dialler.hex(), "acceptor": acceptor.hex()}
         output = {"session": chain.session_id(dialler, acceptor).hex()}
         made.append(valid(name, "Over both Open payloads, the dialler's first.", "session", given, output))
+    made += _forks()
     attack = "A padded or cut head lets two logs share a head."
     return made + [
         hostile(
@@ -40,6 +41,29 @@ def cases() -> list[Case]:
             attack,
         )
         for size in (0, 31, 33, 34)
+    ]
+
+
+def _forks() -> list[Case]:
+    """A head that was stated, against the entries that were sent."""
+    genesis, entries = seed("genesis"), [b"first entry", b"second entry"]
+    stated = chain.entry_head(chain.entry_head(genesis, entries[0]), entries[1]).hex()
+    good = {"genesis": genesis.hex(), "entries": [entry.hex() for entry in entries], "head": stated}
+    fork = "A log is shown that its author never signed, or one author signs two."
+    rows = (
+        ("changed", "A byte of an entry was changed.", {"entries": [entries[0].hex(), b"second entrY".hex()]}),
+        ("dropped", "The first entry is missing.", {"entries": [entries[1].hex()]}),
+        ("added", "An entry was added.", {"entries": [*good["entries"], b"".hex()]}),
+        ("swapped", "The entries were swapped.", {"entries": list(reversed(good["entries"]))}),
+        ("joined", "The entries were joined.", {"entries": ["".join(good["entries"])]}),
+        ("genesis", "In another peering.", {"genesis": seed("elsewhere").hex()}),
+    )
+    return [
+        valid("check-head", "The head of both entries.", "check_head", good, {}),
+        *(
+            hostile(f"check-{name}", text, "check_head", {**good, **change}, "LOG_FORK", fork)
+            for name, text, change in rows
+        ),
     ]
 
 

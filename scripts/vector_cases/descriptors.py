@@ -12,6 +12,8 @@ from intertie.v1.descriptor_pb2 import Descriptor, SigningKey
 from vector_cases.common import NOW, Case, hostile, key, seed, statement, valid
 
 NORTH = statement("north.example", "north signing")
+FUTURE_KEY = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + b"\4" + seed("x") + seed("y")
+"""A public key in the form of P-256: no algorithm of version 1."""
 OLD, NEW, OTHER = key("north root"), key("north root 2"), key("south root")
 
 
@@ -31,23 +33,30 @@ def _given(chain: list[bytes]) -> Case:
 
 
 def _good() -> list[Case]:
-    made = []
-    for size, text in (
-        (1, "Signed by its own root."),
-        (2, "A new root, signed by both."),
-        (3, "The same root."),
-    ):
-        latest = descriptors.verify_chain(chain := _chain()[:size])
-        output = {
-            "fingerprint": latest.fingerprint.hex(),
-            "grid": latest.grid,
-            "version": str(latest.version),
-            "digest": latest.digest.hex(),
-            "root_key": latest.root_key.spki.hex(),
-            "signing_keys": [signing.key.spki.hex() for signing in latest.signing_keys],
-        }
-        made.append(valid(f"chain-{size}", text, "verify_chain", _given(chain), output))
-    return made
+    newer = _forge([OLD], lambda m: m.signing_keys.append(_unknown(m)))
+    rows = [
+        (f"chain-{size}", text, _chain()[:size])
+        for size, text in ((1, "Signed by its own root."), (2, "A new root, signed by both."), (3, "The same root."))
+    ]
+    rows.append(("field-key-unknown", "A signing key of another algorithm is left out.", [newer]))
+    return [valid(name, text, "verify_chain", _given(chain), _output(chain)) for name, text, chain in rows]
+
+
+def _unknown(message: Descriptor) -> SigningKey:
+    first = message.signing_keys[0]
+    return SigningKey(public_key=FUTURE_KEY, not_before=first.not_before, not_after=first.not_after)
+
+
+def _output(chain: list[bytes]) -> Case:
+    latest = descriptors.verify_chain(chain)
+    return {
+        "fingerprint": latest.fingerprint.hex(),
+        "grid": latest.grid,
+        "version": str(latest.version),
+        "digest": latest.digest.hex(),
+        "root_key": latest.root_key.spki.hex(),
+        "signing_keys": [signing.key.spki.hex() for signing in latest.signing_keys],
+    }
 
 
 def _forge(roots: list[PrivateKey], change: Callable[[Descriptor], Any], sealed: bytes | None = None) -> bytes:
@@ -125,6 +134,12 @@ def _bad_fields() -> list[Case]:
         ),
         ("grid-long", "254 characters.", lambda m: setattr(m, "grid", "a." * 126 + "aa"), denial),
         ("grid-empty", "No name.", lambda m: setattr(m, "grid", ""), other),
+        (
+            "keys-unknown",
+            "No signing key of a known algorithm.",
+            lambda m: setattr(signing(m), "public_key", FUTURE_KEY),
+            "Nothing can be verified.",
+        ),
         ("no-key", "No signing key.", lambda m: m.ClearField("signing_keys"), "Nothing can be verified."),
         ("nine-keys", "Nine signing keys.", lambda m: m.signing_keys.extend([signing(m)] * 8), denial),
         (

@@ -18,7 +18,28 @@ def cases() -> list[Case]:
         given = {"nonce": nonce.hex(), "data": data.hex()}
         output = {"digest": digests.salted(nonce, data).hex()}
         made.append(valid(f"salted-{name}", "Over nonce followed by data.", "salted", given, output))
-    return [*made, *_malformed(), *_texts()]
+    return [*made, *_presented(), *_malformed(), *_texts()]
+
+
+def _presented() -> list[Case]:
+    """An input against the salted digest that its order states."""
+    nonce, data = seed("nonce")[:16], b'{"text":"hello"}'
+    good = {"nonce": nonce.hex(), "data": data.hex(), "digest": digests.salted(nonce, data).hex()}
+    swap = "Another input is worked on, and charged, than was ordered."
+    guess = "Whoever holds the log learns an input that is easy to guess."
+    rows = (
+        ("other-input", "Another input.", {"data": b'{"text":"hallo"}'.hex()}, swap),
+        ("other-nonce", "Another nonce.", {"nonce": seed("other nonce")[:16].hex()}, swap),
+        ("unsalted", "The digest of the data alone.", {"digest": digests.multihash(data).hex()}, guess),
+        ("behind", "The nonce behind the data.", {"digest": digests.multihash(data + nonce).hex()}, swap),
+    )
+    return [
+        valid("check-salted", "The input that the digest names.", "check_salted", good, {}),
+        *(
+            hostile(f"check-{name}", text, "check_salted", {**good, **change}, "INPUT_INVALID", attack)
+            for name, text, change, attack in rows
+        ),
+    ]
 
 
 def _malformed() -> list[Case]:

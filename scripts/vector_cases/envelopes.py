@@ -9,6 +9,8 @@ from vector_cases.common import Case, hostile, key, seed, valid
 
 PAYLOAD = b"exact bytes, never re-encoded"
 ROOT = envelope.CATALOG_ROOT
+ORDER = 2**252 + 27742317777372353535851937790883648493
+"""Order of the Ed25519 group."""
 FORGED = "A document that its named author never signed is believed."
 
 
@@ -128,6 +130,8 @@ def _bad() -> list[Case]:
     mine, wrong = (signer.public.key_id, signature), (other.public.key_id, signature)
     flipped = (signer.public.key_id, bytes([signature[0] ^ 1]) + signature[1:])
     bare = (signer.public.key_id, signer.sign(PAYLOAD))
+    scalar = (int.from_bytes(signature[32:], "little") + ORDER).to_bytes(32, "little")
+    malleable = (mine[0], signature[:32] + scalar)
     double = "A second signature of one key passes for that of a second party."
     odd = "Readers differ about what was signed."
     known = ("first", "second")
@@ -154,6 +158,13 @@ def _bad() -> list[Case]:
                 _given(_pack(PAYLOAD, (mine[0], signature[:63])), *known),
                 "SIGNATURE_INVALID",
                 FORGED,
+            ),
+            (
+                "malleable",
+                "The group's order was added to the signature's scalar.",
+                _given(_pack(PAYLOAD, malleable), *known),
+                "SIGNATURE_INVALID",
+                "One signature has two forms: verifiers differ, and copies pass for new signatures.",
             ),
             (
                 "other-key",

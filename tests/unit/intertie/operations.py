@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.unit.intertie import operations_of_logs
+
 from intertie import agreements, amounts, chain, descriptors, digests, envelope, ids, merkle, records
 from intertie.errors import IntertieError
 from intertie.keys import PrivateKey, PublicKey
@@ -57,6 +59,12 @@ def _salted(given: Given) -> Given:
     return {"digest": digests.salted(unhex(given["nonce"]), unhex(given["data"])).hex()}
 
 
+def _check_salted(given: Given) -> Given:
+    if digests.salted(unhex(given["nonce"]), unhex(given["data"])) != unhex(given["digest"]):
+        raise IntertieError("INPUT_INVALID", "The data are not those that the digest names.")
+    return {}
+
+
 def _parse_digest(given: Given) -> Given:
     return {"digest": digests.parse(unhex(given["digest"])).hex()}
 
@@ -93,6 +101,12 @@ def _genesis(given: Given) -> Given:
 def _heads(given: Given) -> Given:
     head = unhex(given["genesis"])
     return {"heads": [(head := chain.entry_head(head, unhex(entry))).hex() for entry in given["entries"]]}
+
+
+def _check_head(given: Given) -> Given:
+    if _heads(given)["heads"][-1] != given["head"]:
+        raise IntertieError("LOG_FORK", "The head is another one.")
+    return {}
 
 
 def _session(given: Given) -> Given:
@@ -191,12 +205,14 @@ OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
     ("amounts", "scale_price"): _scale_price,
     ("amounts", "total"): _total,
     ("amounts", "total_decode"): _total_decode,
+    ("chains", "check_head"): _check_head,
     ("chains", "genesis"): _genesis,
     ("chains", "heads"): _heads,
     ("chains", "parse_head"): _parse_head,
     ("chains", "session"): _session,
     ("descriptors", "check_update"): _check_update,
     ("descriptors", "verify_chain"): _verify_chain,
+    ("digests", "check_salted"): _check_salted,
     ("digests", "from_text"): _from_text,
     ("digests", "multihash"): _multihash,
     ("digests", "parse"): _parse_digest,
@@ -205,11 +221,13 @@ OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
     ("envelopes", "public_key"): _public_key,
     ("envelopes", "sign"): _sign,
     ("envelopes", "unseal"): _unseal,
+    ("groups", "take"): operations_of_logs.take,
     ("ids", "hop"): _hop,
     ("ids", "make"): _make_id,
     ("ids", "parse"): _parse_id,
     ("links", "link_signature"): _link_signature,
     ("links", "link_verify"): _link_verify,
+    ("logs", "judge"): operations_of_logs.judge,
     ("merkle", "proof"): _proof,
     ("merkle", "tree"): _tree,
     ("records", "verify_proof"): _verify_proof,

@@ -228,13 +228,14 @@ def test_descriptor_chain(given: Given, output: Given) -> None:
         payload = signers(sealed, DESCRIPTOR, *{message.root_key, root or message.root_key})
         assert (message.version, message.previous) == (version, mh(before) if before else b"")
         before, root, first_root = payload, message.root_key, first_root or message.root_key
+    listed = [signing.public_key.hex() for signing in message.signing_keys]
     assert output == {
         "fingerprint": mh(first_root).hex(),
         "grid": message.grid,
         "version": str(len(given["envelopes"])),
         "digest": mh(before).hex(),
         "root_key": root.hex(),
-        "signing_keys": [signing.public_key.hex() for signing in message.signing_keys],
+        "signing_keys": [key for key in listed if key.startswith("302a300506032b6570032100")],
     }
 
 
