@@ -18,10 +18,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from rfc_tools.documents import ROOT
+from rfc_tools.documents import ROOT, Document
 
 VECTORS = ROOT / "protocol" / "vectors"
 _BLOCK = re.compile(r"(^```vector ([\w./-]+)#([\w.-]+)(?: ([\w.]+) (\w+))? *\n).*?(^``` *$)", re.DOTALL | re.MULTILINE)
+_JSON_BLOCK = re.compile(r"(^```json vectors/([\w./-]+) ([\w.-]+) *\n)(.*?)^``` *$", re.DOTALL | re.MULTILINE)
 _SHOWN = ("operation", "input", "output", "error")
 _WIDTH = 96
 _PAYLOADS = {
@@ -83,6 +84,17 @@ def vectors(file: str) -> dict[str, dict[str, Any]]:
     """Return the vectors of a file by id."""
     document = json.loads((VECTORS / file).read_text(encoding="utf-8"))
     return {vector["id"]: vector for vector in document["vectors"]}
+
+
+def faults(documents: list[Document]) -> list[str]:
+    """Stale `vector` blocks, and blocks `json vectors/<file> <id>` that are neither input nor output of the vector."""
+    found = [f"{rfc.name}: a vector is not shown as its file says" for rfc in documents if fill(rfc.text) != rfc.text]
+    for document in documents:
+        for mark, file, name, body in _JSON_BLOCK.findall(document.text):
+            vector = vectors(file).get(name)
+            if vector is None or json.loads(body) not in (vector["input"], vector.get("output")):
+                found.append(f"{document.name}: {mark.strip()}: not what the vector says")
+    return found
 
 
 def all_vectors() -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rfc_tools.documents import Document, Line, anchor_of, standard
+from rfc_tools.documents import Document, anchor_of, standard
 
 ROLES = (
     "node",
@@ -173,7 +173,7 @@ def stray_levels(documents: list[Document]) -> list[str]:
         taken = _requirement_lines(document)
         for line in document.prose:
             word = LEVEL.search(_CODE.sub("", line.text))
-            if word and line.number not in taken and not _is_boilerplate(line):
+            if word and line.number not in taken:
                 found.append(f"{document.name}:{line.number}: {word[1]} outside a requirement sentence")
     return found
 
@@ -188,8 +188,3 @@ def _requirement_lines(document: Document) -> set[int]:
         if inside:
             taken.add(line.number)
     return taken
-
-
-def _is_boilerplate(line: Line) -> bool:
-    """The paragraph of BCP 14 that says what its words mean quotes all of them."""
-    return line.text.count('"') >= 2 and bool(re.fullmatch(r'[^A-Z]*(?:The key words )?[^`]*"[A-Z ]+".*', line.text))
