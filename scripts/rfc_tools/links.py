@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from rfc_tools.documents import FOLDER, Document, Line
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_SECTION = re.compile(r"\[RFC (\d{4})\]\([^)]*\),? section (\d+(?:\.\d+)*)")
-_OWN = re.compile(r"(?<!\), )(?<!\) )\b[Ss]ections? (\d+(?:\.\d+)*)")
+_SECTION = re.compile(r"\bRFC (\d{4})(?:\]\([^)]*\))?,? sections? (\d+(?:\.\d+)*)")
+_OWN = re.compile(r"\b[Ss]ections? (\d+(?:\.\d+)*)")
 _ID = re.compile(r"\bIT-[A-Z]{3}-\d{3}\b")
 _HEADING = re.compile(r"#+ (\d+(?:\.\d+)*)\.? .*")
 _CODE = re.compile(r"`[^`]*`")
