@@ -32,6 +32,12 @@ def _charges() -> list[Case]:
         ("charge-max", "The largest charge.", [(1, 1)], [MAX]),
         ("charge-precise", "A floating-point product would be one off.", [(1, 1)], [2**53 + 1]),
         ("charge-mixed", "Tokens and one order.", [(3, 1000), (250, 1)], [1234, 1]),
+        (
+            "charge-meter",
+            "The conformance offer meter: 11 tokens, 2 calls, one order.",
+            [(1, 10), (7, 3), (10, 1), (5, 1), (2, 1), (1000, 1), (1, 1)],
+            [11, 2, 1, 0, 0, 0, 0],
+        ),
     ]
     made = [
         valid(name, text, "charge", given, {"amount": str(amounts.charge(prices, quantities))})

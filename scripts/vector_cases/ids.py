@@ -84,6 +84,14 @@ def _bad() -> list[Case]:
             wraps,
         ),
         hostile(
+            "hop-late",
+            "An upstream time beyond 48 bits.",
+            "hop",
+            {"time_ms": str(2**48), "secret": seed("node secret").hex(), "digest": seed("head").hex(), "attempt": 0},
+            "ID_INVALID",
+            "Two upstream orders get one downstream id.",
+        ),
+        hostile(
             "make-negative",
             "A negative time.",
             "make",

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from intertie import digests, envelope, records
-from intertie.v1.metering_pb2 import ENERGY_METHOD_MEASURED, Energy, UsageLine
+from intertie.v1.metering_pb2 import (
+    ENERGY_METHOD_ESTIMATED,
+    ENERGY_METHOD_MEASURED,
+    ENERGY_METHOD_UNKNOWN,
+    Energy,
+    EnergyIntensity,
+    EnergyMethod,
+    UsageLine,
+)
 from intertie.v1.record_pb2 import ExecutionRecord, RecordProof, RecordRoot
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_WORKING
 from vector_cases.common import DAY, NOW, Case, grid, hostile, key, seed, valid
@@ -26,7 +34,55 @@ def cases() -> list[Case]:
         )
         for index, proof in enumerate(_proofs())
     ]
-    return [*made, *_bad_proofs(), *_bad_roots(), *_bad_records()]
+    return [*made, *_bad_proofs(), *_bad_roots(), *_bad_records(), *_energies()]
+
+
+def _energies() -> list[Case]:
+    """Energy of usage from intensities per atom; figures are absent where nothing is known."""
+    steps = _intensity("sim.step", ENERGY_METHOD_MEASURED, (12, 10, 15), "server-wall-plug")
+    query = _intensity("rag.query", ENERGY_METHOD_ESTIMATED, (5, 2, 9), "process-cpu")
+    huge = _intensity("sim.step", ENERGY_METHOD_MEASURED, (2**62, 2**62, 2**62), "process-cpu")
+    sum_of_both = Energy(
+        method=ENERGY_METHOD_ESTIMATED, millijoules=41, lower=32, upper=54, boundary="process-cpu; server-wall-plug"
+    )
+    alone = Energy(method=ENERGY_METHOD_MEASURED, millijoules=36, lower=30, upper=45, boundary="server-wall-plug")
+    unknown = Energy(method=ENERGY_METHOD_UNKNOWN)
+    rows: list[tuple[str, str, list[EnergyIntensity], dict[str, int], Energy]] = [
+        (
+            "sum",
+            "The weakest method names the sum.",
+            [steps, query],
+            {"order": 1, "rag.query": 1, "sim.step": 3},
+            sum_of_both,
+        ),
+        ("outcome", "An outcome unit needs no intensity.", [steps], {"order": 1, "sim.step": 3}, alone),
+        ("unused", "An intensity of a unit that was not used.", [steps, query], {"rag.query": 0, "sim.step": 3}, alone),
+        ("none", "The offer states none: unknown, not zero.", [], {"order": 1, "sim.step": 3}, unknown),
+        ("missing", "A used unit has none: unknown.", [steps], {"rag.query": 1, "sim.step": 3}, unknown),
+        ("nothing", "Only an outcome unit was used: unknown.", [steps], {"order": 1}, unknown),
+        ("overflow", "The sum exceeds 2^63-1: unknown, not wrapped.", [huge], {"sim.step": 2}, unknown),
+    ]
+    return [
+        valid(
+            f"energy-{name}",
+            text,
+            "energy",
+            {
+                "intensities": [each.SerializeToString(deterministic=True).hex() for each in intensities],
+                "usage": {unit: str(quantity) for unit, quantity in usage.items()},
+            },
+            {"energy": energy.SerializeToString(deterministic=True).hex()},
+        )
+        for name, text, intensities, usage, energy in rows
+    ]
+
+
+def _intensity(
+    unit: str, method: EnergyMethod.ValueType, figures: tuple[int, int, int], boundary: str
+) -> EnergyIntensity:
+    millijoules, lower, upper = figures
+    per_atom = Energy(method=method, millijoules=millijoules, lower=lower, upper=upper, boundary=boundary)
+    return EnergyIntensity(unit=unit, per_atom=per_atom)
 
 
 def _record(number: int = 0) -> ExecutionRecord:

@@ -1,16 +1,28 @@
-"""The operations that vectors name, carried out by the package `intertie`."""
+"""The operations that vectors name, carried out by the package `intertie` or, where the rule is there, by the core."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from tests.unit.intertie import operations_of_logs
 
 from intertie import agreements, amounts, chain, descriptors, digests, envelope, ids, merkle, records
 from intertie.errors import IntertieError
 from intertie.keys import PrivateKey, PublicKey
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1.catalog_pb2 import CatalogRoot
+from intertie.v1.metering_pb2 import EnergyIntensity
 from intertie.v1.record_pb2 import RecordProof
+from intertie_node.core.buying import check_claim
+from intertie_node.core.catalog import check_root, known_offer
+from intertie_node.core.energy import energy_of
+from intertie_node.core.holds import Hold, open_hold
+from intertie_node.core.ledger import TariffTerms
+from intertie_node.core.placing import relay_rate
+from intertie_node.core.sinks import Rate
+from intertie_node.core.world import World
 
 Given = dict[str, Any]
 unhex = bytes.fromhex
@@ -196,6 +208,64 @@ def _verify_proof(given: Given) -> Given:
     return {"record": proof.record.hex()}
 
 
+def _energy(given: Given) -> Given:
+    intensities = [EnergyIntensity.FromString(unhex(text)) for text in given["intensities"]]
+    energy = energy_of(intensities, {unit: int(quantity) for unit, quantity in given["usage"].items()})
+    return {"energy": energy.SerializeToString(deterministic=True).hex()}
+
+
+def _offer(given: Given) -> Given:
+    known = known_offer(unhex(given["origin"]), "north.example", unhex(given["offer"]))
+    lines = [{"unit": unit, "num": str(num), "den": str(den)} for unit, num, den in known.prices]
+    return {"digest": known.digest.hex(), "name": known.offer.name, "prices": lines}
+
+
+def _root(given: Given) -> Given:
+    origin, now = _chain(given["descriptors"]), int(given["now"])
+    keys = descriptors.signing_keys_at(origin, now)
+    payload = envelope.unseal(unhex(given["root"]), envelope.CATALOG_ROOT, keys).payload
+    offers = check_root(CatalogRoot.FromString(payload), origin.fingerprint, now)
+    return {"digest": digests.multihash(payload).hex(), "offers": [digest.hex() for digest in offers]}
+
+
+def _terms(given: Given) -> TariffTerms:
+    return TariffTerms(b"", *(int(given[name]) for name in ("markup_num", "markup_den", "fee")), 0)
+
+
+def _relay_rate(given: Given) -> Given:
+    rate = relay_rate(_terms(given["upstream"]), _terms(given["downstream"]), 1)
+    return {"ratio_num": str(rate.num), "ratio_den": str(rate.den), "fee_own": str(rate.fee)}
+
+
+def _converted(given: Given) -> tuple[Rate, int]:
+    fee, lines, num, den = (int(given[name]) for name in ("fee_own", "lines", "ratio_num", "ratio_den"))
+    return Rate(fee, lines, num, den), int(given["amount"])
+
+
+def _down(given: Given) -> Given:
+    rate, amount = _converted(given)
+    return {"amount": str(rate.down(amount))}
+
+
+def _up(given: Given) -> Given:
+    rate, amount = _converted(given)
+    return {"amount": str(rate.up(amount))}
+
+
+def _final_charge(given: Given) -> Given:
+    order, charge = (pb.Entry.FromString(unhex(given[name])) for name in ("order", "charge"))
+    hold, executor = open_hold(0, 2, order.at, order.order, 60_000, 3_600_000), _chain(given["executor"])
+    assert isinstance(hold, Hold), hold
+    offers = {hold.terms.offer_digest: SimpleNamespace(origin=executor.fingerprint)}
+    world = SimpleNamespace(
+        catalog=SimpleNamespace(offers=offers),
+        executors={executor.fingerprint: executor},
+        roots=records.RootCache(),
+    )
+    check_claim(cast(World, world), hold, charge.charge, int(given["before"]))
+    return {"record": charge.charge.proof.record.hex()}
+
+
 OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
     ("agreements", "verify"): _verify_agreement,
     ("amounts", "apply_tariff"): _apply_tariff,
@@ -205,11 +275,14 @@ OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
     ("amounts", "scale_price"): _scale_price,
     ("amounts", "total"): _total,
     ("amounts", "total_decode"): _total_decode,
+    ("catalog", "offer"): _offer,
+    ("catalog", "root"): _root,
     ("chains", "check_head"): _check_head,
     ("chains", "genesis"): _genesis,
     ("chains", "heads"): _heads,
     ("chains", "parse_head"): _parse_head,
     ("chains", "session"): _session,
+    ("claims", "final_charge"): _final_charge,
     ("descriptors", "check_update"): _check_update,
     ("descriptors", "verify_chain"): _verify_chain,
     ("digests", "check_salted"): _check_salted,
@@ -230,5 +303,9 @@ OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
     ("logs", "judge"): operations_of_logs.judge,
     ("merkle", "proof"): _proof,
     ("merkle", "tree"): _tree,
+    ("records", "energy"): _energy,
     ("records", "verify_proof"): _verify_proof,
+    ("relays", "down"): _down,
+    ("relays", "rate"): _relay_rate,
+    ("relays", "up"): _up,
 }
