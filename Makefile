@@ -12,7 +12,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv proto check-proto rfcs check-rfcs lint-proto lint format test kills demo bench check clean system-packages
+.PHONY: help venv proto check-proto rfcs check-rfcs lint-proto lint format test selftest conformance kills demo bench check clean system-packages
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "make venv: Python 3.11 or newer is needed; name one: make venv PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[node,mcp,demo,dev]'
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[node,mcp,demo,dev,conformance]'
 	@touch $@
 
 proto: $(STAMP) ## Generate protocol/intertie/v1 from the .proto files
@@ -60,6 +60,12 @@ check: check-proto check-rfcs lint-proto lint ## All static checks
 
 test: $(STAMP) ## Run the tests (ARGS="-k name" narrows, JOBS=4 widens)
 	$(BIN)/python -m pytest -n $(JOBS) tests --ignore=tests/bench $(ARGS)
+
+selftest: $(STAMP) ## Judge the conformance suite: honest grid, mutants, liars (ARGS="--only IT-LNK")
+	$(BIN)/intertie-conformance selftest $(ARGS)
+
+conformance: $(STAMP) ## Run the conformance suite against the reference node
+	$(BIN)/intertie-conformance run --command "$(CURDIR)/$(BIN)/python $(CURDIR)/conformance/targets/reference-node" $(ARGS)
 
 kills: $(STAMP) ## Kill nodes fifty times under traffic (KILLS=n, SEED=n)
 	KILLS=$${KILLS:-50} $(BIN)/python -m pytest -s tests/federation/test_random_kills.py $(ARGS)

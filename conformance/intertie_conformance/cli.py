@@ -1,0 +1,187 @@
+"""`intertie-conformance`: run, list, explain, init, selftest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Annotated
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # failed handshakes are part of the game
+
+import typer
+from rich.console import Console
+
+from intertie_conformance import expectations
+from intertie_conformance.checks import all_checks
+from intertie_conformance.config import TEMPLATE, Config, ConfigError, TargetTable, load
+from intertie_conformance.mutants import all_mutants
+from intertie_conformance.passive import all_rules
+from intertie_conformance.registry import requirements
+from intertie_conformance.reports import files, terminal
+from intertie_conformance.roles.target import Target, Unreachable
+from intertie_conformance.runner import Run, Runner, select
+from intertie_conformance.unseen import unseen
+
+app = typer.Typer(help="Checks whether a node keeps the Intertie protocol.", no_args_is_help=True, add_completion=False)
+CONFIG_NAME = "conformance.toml"
+Only = Annotated[list[str] | None, typer.Option(help="Ids or names of checks, or how they begin; may be repeated.")]
+Seed = Annotated[str, typer.Option(help="Makes the chosen values those of an earlier run.")]
+
+
+def main() -> None:
+    """The command."""
+    app()
+
+
+def _config(path: Path | None, target: str, command: str) -> tuple[Config, str]:
+    """The configuration, and how it is named in a replay command. Raises: ConfigError."""
+    config = load(path) if path is not None else Config()
+    said = [f"--config {path}"] if path is not None else []
+    table = config.target
+    if target:
+        said.append(f"--target {target}")
+        table = TargetTable(public=target, consumer=table.consumer, token=table.token, accept=table.accept)
+    if command:
+        said.append(f'--command "{command}"')
+        table = TargetTable(command=command, accept=table.accept, start_s=table.start_s)
+    if not (table.public or table.command):
+        raise ConfigError("name a target: --target host:port, --command …, or --config FILE with one")
+    return Config(target=table, suite=config.suite), " ".join(said)
+
+
+@app.command("run")
+def run_command(
+    target: Annotated[str, typer.Option(help="host:port of the target's public port.")] = "",
+    command: Annotated[str, typer.Option(help="Starts the target; says on one line of JSON how it is reached.")] = "",
+    config: Annotated[Path | None, typer.Option(help="Configuration file, as init writes it.")] = None,
+    seed: Seed = "",
+    only: Only = None,
+    expected: Annotated[Path | None, typer.Option(help="Expected failures with reasons (TOML).")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
+) -> None:
+    """Run the checks against one target. Exit status 1 if it fails, 2 if it cannot be met."""
+    console = Console()
+    try:
+        chosen, how = _config(config, target, command)
+        expects = expectations.load(expected) if expected is not None else {}
+        done = asyncio.run(_run(console, chosen, seed or secrets.token_hex(4), only or []))
+    except (ConfigError, Unreachable) as error:
+        Console(stderr=True).print(f"intertie-conformance: {error}", highlight=False, markup=False)
+        raise typer.Exit(2) from None
+    expectations.apply(done, expects)
+    terminal.show(console, done, how)
+    for path, write in ((json, files.write_json), (junit, files.write_junit), (html, files.write_html)):
+        if path is not None:
+            write(path, done, how)
+    raise typer.Exit(0 if done.ok else 1)
+
+
+async def _run(console: Console, config: Config, seed: str, only: list[str]) -> Run:
+    began = time.monotonic()
+    checks = select(all_checks(), only)
+    watched = {name for name, (rule, _) in all_rules().items() if not only or _meant(only, name, rule)}
+    if not checks and not watched:
+        raise ConfigError(f"no check is meant by {', '.join(only)}")
+    target = Target(config)
+    try:
+        await target.meet()
+        run = Run(target=f"{target.grid} at {target.table.public}", seed=seed)
+        with terminal.Live(console, len(checks)) as live:
+            runner = Runner(target, config, seed, live)
+            if watched:
+                await runner.exercise()
+            run.outcomes = await runner.run(checks)
+        run.outcomes += [o for o in runner.observer.outcomes() if o.id in watched]
+        run.outcomes.sort(key=lambda outcome: (outcome.id, outcome.check))
+    finally:
+        await target.stop()
+    run.seconds = time.monotonic() - began
+    return run
+
+
+def _meant(only: list[str], *names: str) -> bool:
+    return any(name.startswith(part) for part in only for name in names)
+
+
+@app.command("list")
+def list_command(
+    only: Only = None,
+    holes: Annotated[bool, typer.Option(help="Only requirements without check and without reason.")] = False,
+) -> None:
+    """List requirements with their checks and mutants."""
+    for requirement in requirements().values():
+        checks = _names(requirement.id)
+        mutants = [made.name for made in all_mutants() if made.requirement == requirement.id]
+        reason = requirement.reason or unseen().get(requirement.id, "")
+        if (only and not _meant(only, requirement.id)) or (holes and (checks or reason or not requirement.is_must)):
+            continue
+        told = ", ".join(checks) or ("not observable" if reason else "no check")
+        typer.echo(f"{requirement.id}  {requirement.level:<10}  {told}{' | ' + ', '.join(mutants) if mutants else ''}")
+
+
+def _names(requirement: str) -> list[str]:
+    passive = [rule for name, (rule, _) in all_rules().items() if name == requirement]
+    return [found.name for found in all_checks() if found.id == requirement] + passive
+
+
+@app.command("explain")
+def explain_command(requirement: Annotated[str, typer.Argument(help="An id, e.g. IT-LNK-027.")]) -> None:
+    """Say what a requirement is, what checks it and which broken grid the check is known to catch."""
+    row = requirements().get(requirement)
+    if row is None:
+        typer.echo(f"There is no requirement {requirement}.", err=True)
+        raise typer.Exit(2)
+    typer.echo(f"{row.id} ({row.level}, {row.role}), {row.place}\n  {row.sentence}\n")
+    reason = row.reason or unseen().get(row.id, "")
+    for found in all_checks():
+        if found.id == requirement:
+            typer.echo(f"check   {found.name} as {found.role}: {found.about}")
+    if requirement in all_rules():
+        name, rule = all_rules()[requirement]
+        typer.echo(f"check   {name} on every message: {(rule.__doc__ or '').strip()}")
+    for made in all_mutants():
+        if made.requirement == requirement:
+            typer.echo(f"mutant  {made.name}: {made.about}")
+    if reason:
+        typer.echo(f"not observable: {reason}")
+
+
+@app.command("init")
+def init_command(folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(".")) -> None:
+    """Write a configuration with comments. Nothing that exists is overwritten."""
+    path = folder / CONFIG_NAME
+    if path.exists():
+        typer.echo(f"{path} exists already.", err=True)
+        raise typer.Exit(2)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(TEMPLATE, encoding="utf-8")
+    typer.echo(f"{path}\nNext: edit it, then intertie-conformance run --config {path}")
+
+
+@app.command("selftest")
+def selftest_command(
+    only: Only = None,
+    seed: Seed = "selftest",
+    others: Annotated[bool, typer.Option(help="Run each mutant against all checks of its area.")] = False,
+    strict: Annotated[bool, typer.Option(help="Fail for other checks that a mutant turns red unnamed.")] = False,
+) -> None:
+    """Run every check against the honest grid, every mutant against its checks, and the three liars."""
+    from intertie_conformance import selftest
+
+    began = time.monotonic()
+    matrix = selftest.run(seed, only or [], others=others or strict)
+    faults = matrix.faults
+    for trial in matrix.trials:
+        if trial.undeclared:
+            typer.echo(f"{trial.mutant.name} also turns red: {', '.join(trial.undeclared)}")
+            faults += [f"{trial.mutant.name} turns red what it does not name"] if strict else []
+    for fault in faults:
+        typer.echo(fault)
+    spent = time.monotonic() - began
+    typer.echo(f"killed / testable / total: {matrix.figures}; {len(matrix.trials)} mutants, {spent:.0f} s")
+    raise typer.Exit(1 if faults else 0)

@@ -1,0 +1,84 @@
+"""Three liars: targets that must not get a PASS that they have not earned."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from intertie.v1 import link_pb2 as lk
+from intertie.v1.envelope_pb2 import Envelope
+from intertie_conformance.grid.link import Link
+from intertie_conformance.grid.node import Grid
+from intertie_conformance.grid.rules import Rules
+from intertie_conformance.grid.streams import GrpcStream
+from intertie_conformance.wire.keys import PublicKeys
+from intertie_conformance.wire.refusal import Refusal
+
+
+class Closer(Grid):
+    """Closes every stream without a word."""
+
+    def accepted(self, fingerprint: bytes, stream: GrpcStream, data: bytes) -> None:
+        """Hang up."""
+        stream.close()
+
+
+class Refuser(Grid):
+    """Answers everything with an error, the one that fits most places."""
+
+    def accepted(self, fingerprint: bytes, stream: GrpcStream, data: bytes) -> None:
+        """Refuse."""
+        refusal = Refusal("FRAME_MALFORMED", "No.")
+        stream.send(lk.Frame(close=refusal.problem()).SerializeToString())
+        stream.close()
+
+
+class _Yes(Rules):
+    """Refuses nothing: whatever raises or names a reason in the honest rules is silent here."""
+
+    def open_payload(self, payload: bytes) -> lk.Open:
+        """Whatever does not decode is an empty Open."""
+        try:
+            return super().open_payload(payload)
+        except Refusal:
+            return lk.Open()
+
+    def open_signed(self, sealed: bytes, keys: PublicKeys) -> bytes:
+        """Whoever has signed."""
+        return Envelope.FromString(sealed).payload
+
+    def link_named(self, opened: lk.Open, fingerprint: bytes, links: Mapping[bytes, Link]) -> Link:
+        """The caller's link, whatever the Open names."""
+        return next(link for link in links.values() if link.peer.fingerprint == fingerprint)
+
+
+KEPT: Final = frozenset({"open_payload", "open_signed", "link_named"})
+"""Rules of the yes-sayer that are written out above."""
+
+
+def _silent(_: Any, *__: Any, **___: Any) -> None:
+    return None
+
+
+def _silence(rules: type[Rules]) -> Callable[[], Rules]:
+    """Make every rule that only refuses silent."""
+    made: dict[str, Any] = {}
+    for name, rule in inspect.getmembers(Rules, inspect.isfunction):
+        source = inspect.getsource(rule)
+        returns = inspect.signature(rule, eval_str=False).return_annotation
+        if name not in KEPT and returns == "None" and "raise Refusal" in source:
+            made[name] = _silent
+    return type("Yes", (rules,), made)
+
+
+def yes_sayer(name: str) -> Grid:
+    """A grid that says yes to everything."""
+    return Grid(name, _silence(_Yes)())
+
+
+LIARS: Final[Mapping[str, Callable[[str], Grid]]] = {
+    "closes every stream": Closer,
+    "answers everything with an error": Refuser,
+    "says yes to everything": yes_sayer,
+}

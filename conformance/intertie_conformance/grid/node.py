@@ -1,0 +1,302 @@
+"""A whole grid of the suite: two ports, links, offers, work. Peer of a target, or a target itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from intertie.v1 import descriptor_pb2 as ds
+from intertie.v1 import directory_pb2 as dr
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1 import link_pb2 as lk
+from intertie.v1.agreement_pb2 import Agreement
+from intertie.v1.catalog_pb2 import Advertisement
+from intertie.v1.event_pb2 import Event
+from intertie_conformance.grid import catalog
+from intertie_conformance.grid.account import ME
+from intertie_conformance.grid.buying import Buyer, Route
+from intertie_conformance.grid.identity import Identity, now_ms
+from intertie_conformance.grid.link import Link, Phase
+from intertie_conformance.grid.logs import Fact
+from intertie_conformance.grid.ports import (
+    Credentials,
+    Directory,
+    PeerFace,
+    close_server,
+    peer_channel,
+    public_credentials,
+    serve,
+)
+from intertie_conformance.grid.rules import Rules
+from intertie_conformance.grid.selling import Seller
+from intertie_conformance.grid.streams import GrpcStream, open_stream
+from intertie_conformance.wire import agreements, envelope
+from intertie_conformance.wire.agreements import Agreed
+from intertie_conformance.wire.build import entry
+from intertie_conformance.wire.descriptors import Described
+from intertie_conformance.wire.refusal import Refusal
+
+K = pb.EntryKind
+OPEN_WITHIN_S = 10.0
+
+
+class Grid:
+    """The suite's honest grid; `rules` with one override make it a mutant."""
+
+    def __init__(self, name: str, rules: Rules | None = None) -> None:
+        self.me = Identity(name)
+        self.rules = rules or Rules()
+        self.offers = catalog.conformance_offers(self.me.fingerprint)
+        self.seller = Seller({offer.digest: offer for offer in self.offers})
+        self.buyer = Buyer()
+        self.peers: dict[bytes, Described] = {}
+        self.links: dict[bytes, Link] = {}
+        """By genesis."""
+        self.public = self.peer = ""
+        self._by_stream: dict[GrpcStream, Link] = {}
+        self._accepted: dict[bytes, dr.ProposeResponse] = {}
+        """Digest of the proposal → answer."""
+        self._epochs = 0
+        self._servers: list[grpc.aio.Server] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # -- serving ----------------------------------------------------------------------------------
+
+    async def start(self, host: str = "127.0.0.1") -> None:
+        """Serve both ports on free addresses."""
+        credentials = Credentials(self.me, self.admitted)
+        peer = PeerFace(self)
+        server, port = await serve(
+            f"{host}:0", credentials.server(), lambda s: s.add_generic_rpc_handlers((peer.handler(),))
+        )
+        self.peer = f"{host}:{port}"
+        self._servers.append(server)
+        server, port = await serve(f"{host}:0", public_credentials(self.me), self._add_public)
+        self.public = f"{host}:{port}"
+        self._servers.append(server)
+        self.me.describe(self.public, self.peer)
+
+    def _add_public(self, server: grpc.aio.Server) -> None:
+        from intertie.v1.directory_pb2_grpc import add_DirectoryServiceServicer_to_server
+        from intertie_conformance.grid.consumers import add_consumer_face
+
+        add_DirectoryServiceServicer_to_server(Directory(self), server)
+        add_consumer_face(server, self)
+
+    async def stop(self) -> None:
+        """End everything."""
+        self.seller.stop()
+        for task in self._tasks:
+            task.cancel()
+        for stream in list(self._by_stream):
+            await stream.stop()
+        await asyncio.gather(*(close_server(server) for server in self._servers))
+
+    def spawn(self, work: Any) -> None:
+        """Run in the background until the end."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- strangers (ports.PublicSide) -------------------------------------------------------------
+
+    def descriptors(self, after_version: int) -> Sequence[bytes]:
+        """The descriptor chain above a version."""
+        return self.me.chain[after_version:]
+
+    def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
+        """A stranger proposes: a sound proposal is accepted at once. Raises: Refusal."""
+        described = self.rules.read_chain(list(request.descriptors))
+        agreed = self.rules.read_agreement(request.agreement, described)
+        self.rules.proposal_mine(agreed, self.me.fingerprint)
+        self.rules.proposal_certificates(described)
+        self.rules.proposal_pinned(described, self.peers)
+        if agreed.digest not in self._accepted:
+            sealed = envelope.add_signature(request.agreement, self.me.key)
+            self._accepted[agreed.digest] = dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=sealed)
+            self.join(described, Agreed(agreed.message, agreed.payload, sealed))
+        return self._accepted[agreed.digest]
+
+    def join(self, peer: Described, agreed: Agreed) -> Link:
+        """A peering stands: keep its link, and dial where the peer has an address."""
+        self.peers[peer.fingerprint] = peer
+        link = self.links[agreed.genesis] = Link(self.me, peer, agreed, self.rules, now_ms, self)
+        if peer.addresses(ds.ENDPOINT_KIND_PEER):
+            self.spawn(self._keep(link))
+        return link
+
+    async def _keep(self, link: Link) -> None:
+        address = link.peer.addresses(ds.ENDPOINT_KIND_PEER)[0]
+        certificates = list(link.peer.message.certificates)
+        while True:
+            if link.phase is Phase.DOWN:
+                channel = peer_channel(address, self.me, link.peer.grid, certificates)
+                try:
+                    await asyncio.wait_for(channel.channel_ready(), 2.0)
+                    stream = open_stream(channel, self._heard)
+                    self._by_stream[stream] = link
+                    link.dial(stream)
+                    self.spawn(self._close_after(stream, channel))
+                except (TimeoutError, grpc.aio.AioRpcError):
+                    await channel.close()
+            await asyncio.sleep(0.2)
+
+    async def _close_after(self, stream: GrpcStream, channel: grpc.aio.Channel) -> None:
+        await stream.finished()
+        self.ended(stream)
+        await channel.close()
+
+    # -- peers (ports.PeerSide) -------------------------------------------------------------------
+
+    def admitted(self) -> list[bytes]:
+        """Certificates of all peers."""
+        return [der for peer in self.peers.values() for der in peer.message.certificates]
+
+    def who(self, certificate: bytes) -> bytes:
+        """Fingerprint of the peer with this certificate. Raises: Refusal UNKNOWN_PEER."""
+        for peer in self.peers.values():
+            if certificate in peer.message.certificates:
+                return peer.fingerprint
+        raise Refusal("UNKNOWN_PEER", "This certificate belongs to no peered grid.")
+
+    def accepted(self, fingerprint: bytes, stream: GrpcStream, data: bytes) -> None:
+        """A frame on a stream that a peer has dialled; the first one names its link."""
+        link = self._by_stream.get(stream)
+        if link is not None:
+            self._heard(stream, data)
+            return
+        try:
+            link = self._by_stream[stream] = self._name(fingerprint, data)
+            self._heard(stream, data)
+        except Refusal as refusal:
+            said = self.rules.closes(refusal)
+            if said is not None:
+                stream.send(said)
+            stream.close()
+
+    def _name(self, fingerprint: bytes, data: bytes) -> Link:
+        self.rules.frame_size(data)
+        frame = self.rules.frame_payload(data)
+        self.rules.first_frame(frame)
+        opened = self.rules.open_payload(envelope.peek(frame.open).payload)
+        return self.rules.link_named(opened, fingerprint, self.links)
+
+    def _heard(self, stream: GrpcStream, data: bytes) -> None:
+        link = self._by_stream[stream]
+        link.hear(stream, data)
+        self.seller.admit(link)
+
+    def ended(self, stream: GrpcStream) -> None:
+        """A stream has ended."""
+        link = self._by_stream.pop(stream, None)
+        if link is not None:
+            link.lost(stream)
+
+    def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[bytes]:
+        """Offers for a peer. Raises: Refusal UNKNOWN_GENESIS."""
+        link = self.links.get(request.genesis)
+        if link is None or link.peer.fingerprint != fingerprint:
+            raise Refusal("UNKNOWN_GENESIS", "No peering with this grid has that genesis.")
+        return [offer.data for offer in self.offers if offer.digest not in request.have]
+
+    # -- links (link.Handler) ---------------------------------------------------------------------
+
+    def opened(self, link: Link) -> None:
+        """Tariff and advertisements."""
+        now, tariffs = now_ms(), link.logs.account.tariffs[ME]
+        seq = next((s for s, t in tariffs.items() if t.expires_at > now + catalog.HOUR_MS // 2), 0)
+        if not seq:
+            expires = now + catalog.HOUR_MS
+            body = pb.Tariff(origin=self.me.fingerprint, markup_num=1, markup_den=1, expires_at=expires)
+            seq = link.write(entry(K.ENTRY_KIND_TARIFF, tariff=body))
+        self._epochs += 1
+        root = catalog.seal_root(self.me, now, [offer.digest for offer in self.offers])
+        link.advertise(*catalog.advertisements(self.me, root, seq, self._epochs))
+
+    def fact(self, link: Link, fact: Fact, data: bytes) -> None:
+        """A valid entry of a peer."""
+        entry, kind = fact.entry, fact.entry.kind
+        if kind == K.ENTRY_KIND_ORDER:
+            self.seller.order(link, link.logs.account.holds[1, fact.seq], data)
+        elif kind == K.ENTRY_KIND_GRANT:
+            self.seller.grant(link, entry.grant.order_seq)
+        elif kind == K.ENTRY_KIND_CANCEL:
+            self.seller.cancel(link, entry.cancel.order_seq)
+        elif kind == K.ENTRY_KIND_EXPIRE:
+            self.seller.expire(link, entry.expire.order_seq)
+        elif kind == K.ENTRY_KIND_CHARGE:
+            self.buyer.charged(link, fact.seq, entry.charge)
+        elif kind == K.ENTRY_KIND_REJECT:
+            self.buyer.rejected(link, entry.reject)
+
+    def event(self, link: Link, event: Event) -> None:
+        """An event of a peer, as payer or as provider."""
+        if event.WhichOneof("body") in ("input_reply", "resume", "byte_credit"):
+            self.seller.event(link, event)
+        else:
+            self.buyer.event(link, event)
+
+    def advertised(self, link: Link, item: Advertisement) -> None:
+        """A peer advertises an origin: fetch its offers."""
+        if not item.HasField("route"):
+            return
+        try:
+            route = self.buyer.learn(link, item.route)
+        except Refusal:
+            return
+        if link.peer.addresses(ds.ENDPOINT_KIND_PEER):
+            self.spawn(self._fetch(route))
+
+    async def _fetch(self, route: Route) -> None:
+        peer = route.link.peer
+        address = peer.addresses(ds.ENDPOINT_KIND_PEER)[0]
+        root = envelope.peek(route.stated.root).payload
+        offers = await fetch_offers(address, self.me, peer, route.link.genesis, root)
+        route.offers = {f"{route.origin.grid}/{offer.message.name}": offer for offer in offers}
+
+
+async def fetch_offers(
+    address: str, me: Identity, peer: Described, genesis: bytes, root: bytes, **changes: Any
+) -> list[catalog.Offered]:
+    """All offers of a catalog root (its payload bytes) by SyncCatalog. Raises: grpc.aio.AioRpcError."""
+    from intertie_conformance.wire.digests import multihash
+
+    request = lk.SyncCatalogRequest(**{"genesis": genesis, "root": multihash(root), **changes})
+    channel = peer_channel(address, me, peer.grid, list(peer.message.certificates))
+    sync = channel.unary_stream(
+        "/intertie.v1.LinkService/SyncCatalog",
+        request_serializer=lk.SyncCatalogRequest.SerializeToString,
+        response_deserializer=lk.SyncCatalogResponse.FromString,
+    )
+    try:
+        return [catalog.Offered.of(item.offer) async for item in sync(request) if item.WhichOneof("item") == "offer"]
+    finally:
+        await channel.close()
+
+
+def terms(me: Identity, peer: Described, **changes: Any) -> Agreement:
+    """Terms that the suite proposes: short windows, generous limits; `changes` replace fields."""
+    import os
+
+    fields: dict[str, Any] = {
+        "version": 1,
+        "asset": catalog.ASSET[0],
+        "scale": catalog.ASSET[1],
+        "suite": agreements.SUITE,
+        "claim_window_ms": 1_000,
+        "max_skew_ms": 1_000,
+        "max_open_holds": 64,
+        "max_hold_ms": 3_600_000,
+        "proposed_at": now_ms(),
+    }
+    limits = {"credit_limit": 100_000_000, "max_unagreed": 10_000_000}
+    for side, fingerprint, grid in (
+        ("proposer", me.fingerprint, me.grid),
+        ("acceptor", peer.fingerprint, peer.grid),
+    ):
+        own = {key: changes.pop(f"{side}_{key}", value) for key, value in limits.items()}
+        fields[side] = {"fingerprint": fingerprint, "grid": grid, "nonce": os.urandom(16), **own}
+    return Agreement(**{**fields, **changes})

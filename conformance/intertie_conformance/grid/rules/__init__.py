@@ -1,0 +1,14 @@
+"""All rules of a grid, one method each. A mutant is a subclass that overrides one of them."""
+
+from __future__ import annotations
+
+from intertie_conformance.grid.rules.entries import EntryRules
+from intertie_conformance.grid.rules.frames import FrameRules
+from intertie_conformance.grid.rules.opening import OpeningRules
+from intertie_conformance.grid.rules.peering import PeeringRules
+from intertie_conformance.grid.rules.selling import SellingRules
+from intertie_conformance.grid.rules.speaking import SpeakingRules
+
+
+class Rules(OpeningRules, FrameRules, EntryRules, SpeakingRules, SellingRules, PeeringRules):
+    """The honest grid."""

@@ -1,0 +1,119 @@
+"""What a grid says on a link, and when (RFC 0005, RFC 0007)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from intertie.v1 import link_pb2 as lk
+from intertie_conformance.grid.account import ME, THEM
+from intertie_conformance.registry import LIMITS
+from intertie_conformance.wire import digests
+from intertie_conformance.wire.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from intertie_conformance.grid.link import Link
+    from intertie_conformance.grid.logs import Group, Logs
+
+
+class SpeakingRules:
+    """Own Opens, signatures, resending, answers."""
+
+    def own_open(self, link: Link, fields: dict[str, object]) -> Mapping[str, object]:
+        """The fields of the own Open."""
+        return fields
+
+    def own_limits(self) -> lk.Limits:
+        """What is declared: the registry's defaults."""
+        names = [field.name for field in lk.Limits.DESCRIPTOR.fields]
+        return lk.Limits(**{name: LIMITS[name].default for name in names})
+
+    def sign_open(self, link: Link, payload: bytes) -> bytes:
+        """The own Open as an envelope."""
+        return link.me.seal_open(payload)
+
+    def session(self, dialled: bool, mine: bytes, theirs: bytes) -> bytes:
+        """The name of the session: over both Opens, the dialler's first."""
+        return digests.session(mine, theirs) if dialled else digests.session(theirs, mine)
+
+    def own_signature(self, stated: lk.HeadSignature, logs: Logs) -> lk.HeadSignature:
+        """What the own signature states."""
+        return stated
+
+    def own_entry(self, data: bytes) -> bytes:
+        """The bytes of an own entry as they are sent."""
+        return data
+
+    def returns_signature(self, link: Link) -> lk.Frame | None:
+        """First after both Opens: the other side's last signature, as far as one is held."""
+        groups = link.logs.groups[THEM]
+        return lk.Frame(returned_signature=groups[-1].signature) if groups else None
+
+    def resends(self, link: Link, opened: lk.Open) -> list[lk.Frame]:
+        """Groups that the other side lacks, of both logs, interleaved so that it can apply each."""
+        own = [g for g in link.logs.groups[ME] if g.signature.seq > opened.other.seq]
+        other = [g for g in link.logs.groups[THEM] if g.signature.seq > opened.own.seq]
+        own_at, other_at = opened.other.seq, opened.own.seq
+        frames = []
+        while own or other:
+            if own and (own[0].signature.acked <= other_at or not other):
+                group = own.pop(0)
+                own_at = group.signature.seq
+                frames.append(self.resent(link, group))
+            elif other[0].signature.acked <= own_at or not own:
+                group = other.pop(0)
+                other_at = group.signature.seq
+                frames.append(self.returned(group))
+            else:
+                break
+        return frames
+
+    def resent(self, link: Link, group: Group) -> lk.Frame:
+        """An own group with the signature of its time and the inputs of open orders."""
+        frame = lk.Frame(first_seq=group.first, entries=group.entries, signature=group.signature)
+        for seq in range(group.first, group.signature.seq + 1):
+            if seq in link.inputs_sent:
+                frame.inputs.add(order_seq=seq, data=link.inputs_sent[seq])
+        return frame
+
+    def returned(self, group: Group) -> lk.Frame:
+        """A group that the other side has lost."""
+        return lk.Frame(first_returned=group.first, returned=group.entries, returned_signature=group.signature)
+
+    def is_complete(self, link: Link) -> bool:
+        """Whether both logs are held up to the higher cursors and all that own signatures acknowledged."""
+        own, other = link.targets
+        return link.logs.seq(ME) >= own and link.logs.seq(THEM) >= other
+
+    def signs_after_open(self) -> bool:
+        """After both Opens each side signs, even with nothing to append."""
+        return True
+
+    def acknowledges(self, frame: lk.Frame) -> bool:
+        """A frame with entries is answered by a signature; one with a signature alone is not."""
+        return bool(frame.entries)
+
+    def pong(self, ping: int) -> int:
+        """A ping is answered by its own number."""
+        return ping
+
+    def closes(self, refusal: Refusal) -> bytes | None:
+        """The last frame of a stream that is refused; None: nothing is said."""
+        return lk.Frame(close=refusal.problem()).SerializeToString()
+
+    def refuses_void(self, reason: str) -> str | None:
+        """The rule by which a void entry of the other side is refused; None: it is not."""
+        return reason
+
+    def stays(self, dialled_by_me: bool, me_smaller: bool, is_open: bool) -> bool:
+        """Whether the current stream stays when a second authenticated Open comes."""
+        return dialled_by_me and me_smaller and not is_open
+
+    def largest_frame(self, opened: lk.Open) -> int:
+        """Bytes of a frame that the other side takes."""
+        return min(opened.limits.frame_bytes, LIMITS["frame_bytes"].maximum)
+
+    def entry_limit(self) -> int:
+        """Most entries of an own frame."""
+        return LIMITS["frame_entries"].maximum

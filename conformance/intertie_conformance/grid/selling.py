@@ -1,0 +1,272 @@
+"""The provider of the suite's own grid: admits orders, works, meters against the grant, claims (RFC 0009)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1.envelope_pb2 import Payload, Problem
+from intertie.v1.event_pb2 import Event
+from intertie.v1.metering_pb2 import ENERGY_METHOD_UNKNOWN, Energy
+from intertie.v1.record_pb2 import ExecutionRecord
+from intertie.v1.task_pb2 import (
+    TASK_STATE_CANCELED,
+    TASK_STATE_COMPLETED,
+    TASK_STATE_FAILED,
+    TASK_STATE_REJECTED,
+    TaskState,
+)
+from intertie_conformance.grid.account import Hold, State
+from intertie_conformance.grid.catalog import Offered
+from intertie_conformance.grid.work import WORK, ToolError, Unwilling
+from intertie_conformance.wire import records
+from intertie_conformance.wire.build import entry, event
+from intertie_conformance.wire.digests import salted
+from intertie_conformance.wire.refusal import Refusal
+
+if TYPE_CHECKING:
+    from intertie_conformance.grid.link import Link
+
+END_UNITS = {TASK_STATE_COMPLETED: "order", TASK_STATE_FAILED: "order.failed", TASK_STATE_CANCELED: "order.canceled"}
+
+
+class Job:
+    """One order that is being worked on, as the work sees it."""
+
+    def __init__(self, link: Link, hold: Hold, offer: Offered, data: bytes) -> None:
+        self.link = link
+        self.hold = hold
+        self.offer = offer
+        self.input = data
+        self.usage: dict[str, int] = {}
+        self.output = bytearray()
+        self.events: list[Event] = []
+        """Durable events, in order of number."""
+        self.sent = 0
+        self.credit = 1 << 18
+        self.started_at = 0
+        self.asked = 0
+        self.reply: asyncio.Future[bytes] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.moved = asyncio.Event()
+        """Set when the grant has risen."""
+        self._replies: set[str] = set()
+
+    # -- for the work -----------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Work starts: from here on the order is no longer rejected."""
+        self.started_at = self.link.now()
+
+    async def meter(self, added: Mapping[str, int]) -> None:
+        """Count usage; waits for a grant. Raises: Refusal GRANT_EXHAUSTED."""
+        usage = dict(self.usage)
+        for unit, quantity in added.items():
+            usage[unit] = usage.get(unit, 0) + quantity
+        await self.granted(usage)
+        self.usage = usage
+
+    async def granted(self, usage: Mapping[str, int]) -> None:
+        """Wait until `usage` fits the grant. Raises: Refusal GRANT_EXHAUSTED if it never will."""
+        cost = self.link.rules.price_usage(self.hold, usage)
+        if cost > self.hold.order.max_charge:
+            raise Refusal("GRANT_EXHAUSTED", f"The work would cost {cost}.")
+        while not self.link.rules.within_grant(self.hold, cost):
+            self.moved.clear()
+            self.claim(self.usage)
+            self.link.say(event(order_seq=self.hold.seq, at=self.link.now(), grant_needed={"amount": cost}))
+            self.link.flush()
+            await self.moved.wait()
+
+    async def chunk(self, data: bytes) -> None:
+        """Stream a piece of output."""
+        await self.meter({"text.output.byte": len(data)})
+        self.output += data
+        self.emit(event(chunk={"payload": Payload(media_type="text/plain", data=data)}))
+        self.link.flush()
+
+    async def ask(self, prompt: str, schema: bytes) -> bytes:
+        """Ask for input; returns the reply's bytes."""
+        self.asked += 1
+        self.reply = asyncio.get_running_loop().create_future()
+        self.emit(event(input_request={"request": self.asked, "prompt": prompt, "schema": schema}))
+        self.link.flush()
+        return await self.reply
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """Keep a durable event and send what credit allows."""
+        event.order_seq, event.number, event.at = self.hold.seq, len(self.events) + 1, self.link.now()
+        self.events.append(event)
+        self.push()
+
+    def push(self) -> None:
+        """Send durable events that are due."""
+        while self.sent < len(self.events) and self.credit > 0:
+            event = self.events[self.sent]
+            self.sent += 1
+            self.credit -= event.ByteSize()
+            self.link.say(event)
+
+    def heard(self, event: Event) -> None:
+        """An event of the payer."""
+        kind = event.WhichOneof("body")
+        if kind == "resume":
+            self.sent, self.credit = min(event.resume.after_seq, len(self.events)), event.resume.credit
+        elif kind == "byte_credit":
+            self.credit += max(0, event.byte_credit.bytes)
+        elif kind == "input_reply":
+            self.answered(event)
+        self.push()
+
+    def answered(self, event: Event) -> None:
+        """A reply counts once, and only for the request that stands."""
+        reply = event.input_reply
+        if self.reply is None or self.reply.done() or reply.request != self.asked or reply.id in self._replies:
+            return
+        self._replies.add(reply.id)
+        self.reply.set_result(reply.payload.data)
+
+    # -- money ------------------------------------------------------------------------------------
+
+    def claim(self, usage: Mapping[str, int], **final: object) -> None:
+        """Write a cumulative charge; an unfinished one only if it says something new."""
+        hold = self.hold
+        quantities = [usage.get(unit, 0) for unit, _, _ in hold.prices]
+        before = list(hold.claims[-1].quantities) if hold.claims else [0] * len(quantities)
+        if hold.state is not State.OPEN or (not final and quantities == before):
+            return
+        amount = self.link.rules.charge_amount(hold, usage)
+        body = pb.Charge(order_seq=hold.seq, quantities=quantities, amount=amount, **final)  # type: ignore[arg-type]
+        self.link.write(entry(pb.ENTRY_KIND_CHARGE, charge=body))
+
+    def end(self, state: TaskState.ValueType, output: Payload, problem: Problem | None, is_error: bool = False) -> None:
+        """Say the result and claim finally."""
+        unit = END_UNITS[state]
+        usage = {**self.usage, unit: 1}
+        if not self.link.rules.within_grant(self.hold, self.link.rules.price_usage(self.hold, usage)):
+            usage = dict(self.usage)
+        self.output += output.data
+        self.emit(event(result={"state": state, "output": output, "is_error": is_error, "problem": problem}))
+        self.claim(usage, final=True, state=state, proof=self.proof(state, usage), problem=problem)
+        self.link.flush()
+
+    def proof(self, state: TaskState.ValueType, usage: Mapping[str, int]) -> object:
+        """The signed record of the work."""
+        order, me, now = self.hold.order, self.link.me, self.link.now()
+        record = ExecutionRecord(
+            executor=me.fingerprint,
+            nonce=order.nonce,
+            offer_digest=order.offer_digest,
+            input_digest=order.input.digest,
+            output_digest=salted(order.nonce, bytes(self.output)) if self.output else b"",
+            state=state,
+            energy=Energy(method=ENERGY_METHOD_UNKNOWN),
+            started_at=self.started_at or now,
+            ended_at=now,
+        )
+        for unit in sorted(usage):
+            if usage[unit]:
+                record.usage.add(unit=unit, quantity=usage[unit])
+        return records.prove([record.SerializeToString(deterministic=True)], me.fingerprint, now, me.key)[0]
+
+
+class Seller:
+    """Orders of all links."""
+
+    def __init__(self, offers: Mapping[bytes, Offered]) -> None:
+        self.offers = offers
+        self.jobs: dict[tuple[bytes, int], Job] = {}
+        """(genesis, seq of the order) → job."""
+        self._waiting: list[Job] = []
+
+    def order(self, link: Link, hold: Hold, data: bytes) -> None:
+        """An order has arrived: reject it, let it wait, or start."""
+        try:
+            offer = link.rules.check_order(link, hold, data, self.offers.get(hold.order.offer_digest))
+        except Refusal as refusal:
+            self.reject(link, hold, refusal)
+            return
+        job = self.jobs[link.genesis, hold.seq] = Job(link, hold, offer, data)
+        self._waiting.append(job)
+        asyncio.get_running_loop().call_later((hold.order.deadline - link.now()) / 1_000, self._deadline, job)
+        self.admit(link)
+
+    def admit(self, link: Link) -> None:
+        """Start what waits and fits."""
+        for job in [job for job in self._waiting if job.link is link]:
+            if link.rules.may_start(link, job.hold):
+                self._waiting.remove(job)
+                job.task = asyncio.create_task(self._run(job))
+
+    def reject(self, link: Link, hold: Hold, refusal: Refusal) -> None:
+        """No work is done."""
+        entry = link.rules.reject(hold, refusal.problem())
+        if entry is not None and hold.state is State.OPEN:
+            link.write(entry)
+        link.say(event(order_seq=hold.seq, result={"state": TASK_STATE_REJECTED, "problem": refusal.problem()}))
+
+    async def _run(self, job: Job) -> None:
+        try:
+            output = await WORK[job.offer.message.name](job)
+            await job.granted({**job.usage, "order": 1})
+            job.end(TASK_STATE_COMPLETED, output, None)
+        except ToolError as error:
+            job.end(TASK_STATE_COMPLETED, error.output, None, is_error=True)
+        except Unwilling as refusal:
+            self.reject(job.link, job.hold, refusal)
+            job.link.flush()
+        except Refusal as refusal:
+            job.end(TASK_STATE_FAILED, Payload(), refusal.problem())
+
+    def grant(self, link: Link, order_seq: int) -> None:
+        """A grant has risen."""
+        job = self.jobs.get((link.genesis, order_seq))
+        if job is not None:
+            job.moved.set()
+
+    def cancel(self, link: Link, order_seq: int) -> None:
+        """The payer wants to stop."""
+        job = self.jobs.get((link.genesis, order_seq))
+        if job is None or job.hold.state is not State.OPEN:
+            return
+        problem = Refusal("CANCELED", "The work was stopped.")
+        if job.task is None:
+            self._waiting.remove(job)
+            self.reject(link, job.hold, problem)
+        elif "cancelable" in job.offer.message.features or job.reply is not None:
+            job.task.cancel()
+            job.end(TASK_STATE_CANCELED, Payload(), problem.problem())
+
+    def expire(self, link: Link, order_seq: int) -> None:
+        """The payer has ended the hold."""
+        job = self.jobs.get((link.genesis, order_seq))
+        if job is not None and job.task is not None:
+            job.task.cancel()
+
+    def _deadline(self, job: Job) -> None:
+        if job.hold.state is not State.OPEN:
+            return
+        late = Refusal("DEADLINE_EXCEEDED", "The deadline passed before the work was done.")
+        if job.task is None:
+            self._waiting.remove(job)
+            self.reject(job.link, job.hold, late)
+            job.link.flush()
+            return
+        job.task.cancel()
+        job.end(TASK_STATE_FAILED, Payload(), late.problem())
+
+    def event(self, link: Link, event: Event) -> None:
+        """An event of the payer."""
+        job = self.jobs.get((link.genesis, event.order_seq))
+        if job is not None:
+            job.heard(event)
+
+    def stop(self) -> None:
+        """End all work."""
+        for job in self.jobs.values():
+            if job.task is not None:
+                job.task.cancel()

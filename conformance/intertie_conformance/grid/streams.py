@@ -1,0 +1,143 @@
+"""Link streams over gRPC: exact bytes both ways, one reader, one writer, bounded in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from intertie.v1 import link_pb2 as lk
+
+LINK: Final = "/intertie.v1.LinkService/Link"
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_send_message_length", 16 << 20),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.so_reuseport", 0),
+)
+UNDECODABLE: Final = b"\xff"
+MAX_HEARD: Final = 64 << 20
+"""Bytes after which a stream that floods is cut."""
+
+
+def wrap(frame: bytes) -> bytes:
+    """A LinkRequest or LinkResponse around the exact bytes of a frame."""
+    size, prefix = len(frame), bytearray(b"\x0a")
+    while size > 0x7F:
+        prefix.append(size & 0x7F | 0x80)
+        size >>= 7
+    prefix.append(size)
+    return bytes(prefix) + frame
+
+
+def unwrap(data: bytes) -> bytes:
+    """The frame's bytes inside a LinkRequest or LinkResponse; `UNDECODABLE` if there are none."""
+    size = shift = 0
+    for position in range(1, min(len(data), 6)):
+        size |= (data[position] & 0x7F) << shift
+        shift += 7
+        if data[position] < 0x80:
+            if data[:1] == b"\x0a" and position + 1 + size == len(data):
+                return data[position + 1 :]
+            break
+    try:
+        return lk.LinkRequest.FromString(data).frame.SerializeToString()
+    except DecodeError:
+        return UNDECODABLE
+
+
+class GrpcStream:
+    """A stream, dialled or accepted (`link.Stream`). `call` is a grpc.aio call or a servicer context."""
+
+    def __init__(self, call: Any, heard: Callable[[GrpcStream, bytes], None]) -> None:
+        self._call = call
+        self._heard = heard
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._bytes = 0
+        self.done = asyncio.Event()
+        """Set when the stream has ended."""
+        self.error: grpc.aio.AioRpcError | None = None
+        """The status by which the other side ended the call, if it was an error."""
+
+    def start(self) -> None:
+        """Begin to read and write."""
+        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.done.set()
+        if not task.cancelled():
+            task.exception()
+
+    def send(self, frame: bytes) -> None:
+        """Queue a serialized frame."""
+        self._queue.put_nowait(frame)
+
+    def close(self) -> None:
+        """End the stream once everything queued is written."""
+        self._queue.put_nowait(None)
+
+    async def _read(self) -> None:
+        try:
+            while (data := await self._call.read()) is not grpc.aio.EOF:
+                self._bytes += len(data)
+                if self._bytes > MAX_HEARD:
+                    return
+                self._heard(self, data)
+            if isinstance(self._call, grpc.aio.Call):
+                await self._status()
+        except grpc.aio.AioRpcError as error:
+            self.error = error
+        except (asyncio.InvalidStateError, grpc.aio.UsageError, grpc.aio.InternalError):
+            return
+
+    async def _status(self) -> None:
+        code = await self._call.code()
+        if code is not grpc.StatusCode.OK:
+            self.error = grpc.aio.AioRpcError(
+                code,
+                await self._call.initial_metadata(),
+                await self._call.trailing_metadata(),
+                details=await self._call.details(),
+            )
+
+    async def _write(self) -> None:
+        try:
+            while (frame := await self._queue.get()) is not None:
+                await self._call.write(frame)
+            if isinstance(self._call, grpc.aio.StreamStreamCall):
+                await self._call.done_writing()
+                await asyncio.wait_for(self.done.wait(), 1.0)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
+            return
+        except (grpc.aio.UsageError, grpc.aio.InternalError):
+            return
+
+    async def finished(self) -> None:
+        """Wait for the end and release everything."""
+        try:
+            await self.done.wait()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """End the stream now."""
+        if isinstance(self._call, grpc.aio.Call):
+            self._call.cancel()
+        self.done.set()
+        await self.finished()
+
+
+def open_stream(channel: grpc.aio.Channel, heard: Callable[[GrpcStream, bytes], None]) -> GrpcStream:
+    """A new Link stream on a channel."""
+    call = channel.stream_stream(LINK, request_serializer=wrap, response_deserializer=unwrap)()
+    stream = GrpcStream(call, heard)
+    stream.start()
+    return stream

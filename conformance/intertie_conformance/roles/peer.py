@@ -1,0 +1,308 @@
+"""A scripted peer: an honest link that does, beyond that, exactly what a check tells it.
+
+peer = await stage.peer()                 # peered with the target
+await peer.up()                           # dialled, opened, signed by both
+seq = peer.write(entry); peer.flush()     # an entry, honest or not, in an honest frame
+await peer.expect_close("LOG_FORK")       # the target's close, by name
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1 import link_pb2 as lk
+from intertie.v1.catalog_pb2 import Advertisement, OriginRoute
+from intertie.v1.event_pb2 import Event
+from intertie_conformance.grid.account import ME, THEM
+from intertie_conformance.grid.identity import Identity, now_ms
+from intertie_conformance.grid.link import Link, Phase
+from intertie_conformance.grid.logs import Fact
+from intertie_conformance.grid.rules import Rules
+from intertie_conformance.grid.streams import GrpcStream, open_stream
+from intertie_conformance.roles.waiting import until
+from intertie_conformance.verdicts import Failed, fail
+from intertie_conformance.wire import heads
+from intertie_conformance.wire.agreements import Agreed
+from intertie_conformance.wire.descriptors import Described
+from intertie_conformance.wire.digests import total_bytes
+from intertie_conformance.wire.keys import Key
+from intertie_conformance.wire.refusal import Refusal
+from intertie_conformance.wire.status import said
+
+if TYPE_CHECKING:
+    from intertie_conformance.stage import Stage
+
+T = TypeVar("T")
+K = pb.EntryKind
+
+
+class Script(Rules):
+    """Honest rules, except for what a check has changed in the next Open."""
+
+    def __init__(self) -> None:
+        self.changes: dict[str, Any] = {}
+
+    def own_open(self, link: Link, fields: dict[str, object]) -> dict[str, object]:
+        """The fields of an honest Open, but for the changes."""
+        return {**fields, **self.changes}
+
+
+class Peer(Link):
+    """One peering with the target, driven by a check."""
+
+    def __init__(self, me: Identity, target: Described, agreed: Agreed, channel: grpc.aio.Channel) -> None:
+        self.script = Script()
+        super().__init__(me, target, agreed, self.script, now_ms, self)
+        self.channel = channel
+        self.stage: Stage
+        self.closed = ""
+        """Reason by which the target closed the stream, "" if it has not."""
+        self.close_message = ""
+        self.metadata: dict[str, str] = {}
+        """Metadata of the close."""
+        self.fault: Refusal | None = None
+        """What the target did on this stream that no honest node does."""
+        self.frames: list[lk.Frame] = []
+        """Frames of the target on the present stream."""
+        self.facts: list[Fact] = []
+        self.events: list[Event] = []
+        self.inputs: dict[int, bytes] = {}
+        self.routes: dict[bytes, OriginRoute] = {}
+        self.epoch_ended = False
+        self.answers = True
+        """Whether frames are answered as an honest node does."""
+        self.judges = True
+        """Whether frames of the target are verified and taken."""
+        self.spoiled = False
+        """Whether the two sides may differ by now: such a peer is not used again."""
+        self._now: GrpcStream | None = None
+
+    # -- streams ----------------------------------------------------------------------------------
+
+    async def connect(self) -> GrpcStream:
+        """A new stream to the target; nothing is said yet."""
+        self.closed, self.close_message, self.metadata, self.fault = "", "", {}, None
+        self.frames, self.facts, self.events, self.routes, self.epoch_ended = [], [], [], {}, False
+        stream = self._now = open_stream(self.channel, self._frame)
+        self.stage.keep(stream)
+        return stream
+
+    async def begin(self, **changes: Any) -> None:
+        """Dial and say an honest Open, but for the changes."""
+        await self.hang_up()
+        stream = await self.connect()
+        self.script.changes = changes
+        try:
+            self.dial(_Traced(self, stream))
+        finally:
+            self.script.changes = {}
+
+    async def up(self) -> Peer:
+        """Dial and open; returns once both sides have signed in this session and the target has advertised."""
+        await self.begin()
+        await self.wait(lambda: self.phase is Phase.OPEN, "an Open of the target, and both logs whole")
+        await self.wait(lambda: self.confirmed, "a signature of the target in this session")
+        await self.wait(lambda: self.epoch_ended, "an advertised catalog of the target")
+        self.stage.saw("the link opened and both sides signed in its session")
+        return self
+
+    async def hang_up(self) -> None:
+        """End the present stream, if there is one."""
+        stream, self._now = self._now, None
+        if stream is not None:
+            await stream.stop()
+        if self.stream is not None:
+            self.lost(self.stream)
+
+    def raw(self, data: bytes) -> None:
+        """Send exact bytes as one frame."""
+        assert self._now is not None, "nothing is connected"
+        self.stage.trace.sent(self.me.grid, data)
+        self._now.send(data)
+
+    def lie(self, frame: lk.Frame) -> None:
+        """Send a frame that no honest node sends."""
+        self.raw(frame.SerializeToString())
+
+    # -- hearing ----------------------------------------------------------------------------------
+
+    def _frame(self, stream: GrpcStream, data: bytes) -> None:
+        if stream is not self._now:
+            return
+        self.stage.trace.heard(self.me.grid, data)
+        self.stage.observe(self, data)
+        try:
+            frame = lk.Frame.FromString(data)
+        except Exception:
+            self.fault = Refusal("FRAME_MALFORMED", "The target sent bytes that are no frame.")
+            return
+        self.frames.append(frame)
+        if frame.HasField("close"):
+            self.closed, self.close_message = frame.close.reason, frame.close.message
+            self.metadata = dict(frame.close.metadata)
+        self.inputs.update({item.order_seq: item.data for item in frame.inputs})
+        if self.judges:
+            self._take(stream, data)
+
+    def _take(self, stream: GrpcStream, data: bytes) -> None:
+        traced = self.stream if isinstance(self.stream, _Traced) else _Traced(self, stream)
+        try:
+            self._hear(traced, data)
+        except Refusal as refusal:
+            self.fault = refusal
+            self.stage.trace.note(self.me.grid, f"the frame breaks a rule: {refusal}")
+            return
+        if self.answers:
+            self.flush()
+
+    def opened(self, link: Link) -> None:
+        """The link is open (`link.Handler`)."""
+
+    def fact(self, link: Link, fact: Fact, data: bytes) -> None:
+        """An entry of the target (`link.Handler`)."""
+        self.facts.append(fact)
+
+    def event(self, link: Link, event: Event) -> None:
+        """An event of the target (`link.Handler`)."""
+        self.events.append(event)
+
+    def advertised(self, link: Link, item: Advertisement) -> None:
+        """An advertisement of the target (`link.Handler`)."""
+        if item.HasField("route"):
+            self.routes[item.route.path[-1]] = item.route
+        self.epoch_ended |= item.end
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    async def wait(self, look: Callable[[], T], what: str, seconds: float | None = None) -> T:
+        """Wait until `look` finds something true. Raises: Failed if the stream ends before, or at the bound."""
+
+        def looked() -> T | bool:
+            found = look()
+            return found if found else self._over()
+
+        bound = self.stage.patience if seconds is None else seconds
+        try:
+            found = await until(looked, what, bound)
+        except Failed as failed:
+            raise Failed(what, self.how_it_stands(failed.got)) from None
+        value = look()
+        if not value:
+            fail(what, self.how_it_stands("the stream ended"))
+        del found
+        return value
+
+    def _over(self) -> bool:
+        """Whether nothing more will come on this stream."""
+        return bool(self.closed or self.fault or self._now is None or self._now.done.is_set())
+
+    def how_it_stands(self, otherwise: str) -> str:
+        """What the target has done instead."""
+        if self.fault is not None:
+            return f"a frame that breaks a rule: {self.fault}"
+        if self.closed:
+            return f"close {self.closed}: {self.close_message}"
+        if self._now is not None and self._now.error is not None:
+            return f"the call ended: {said(self._now.error)}"
+        return "the stream ended without a word" if self._over() else otherwise
+
+    async def expect_close(self, *reasons: str) -> str:
+        """Wait for the target's close with one of these reasons, and for the end of the stream."""
+        wanted = " or ".join(reasons)
+        reason = await self.wait(lambda: self.closed, f"close {wanted}")
+        if reason not in reasons:
+            fail(f"close {wanted}", f"close {reason}: {self.close_message}")
+        self.stage.saw(f"the target closed the stream with {reason}")
+        stream = self._now
+        assert stream is not None
+        await until(stream.done.is_set, f"the end of the stream after close {reason}", self.stage.patience)
+        return reason
+
+    async def expect_signed(self, seq: int | None = None) -> None:
+        """Wait until the target has acknowledged own entries up to `seq` (all)."""
+        upto = self.logs.seq(ME) if seq is None else seq
+        await self.wait(
+            lambda: self.logs.account.acked[THEM] >= upto and self.confirmed,
+            f"a signature of the target that acknowledges entry {upto}",
+        )
+        self.stage.saw(f"the target acknowledged entry {upto}")
+
+    async def expect_alive(self) -> None:
+        """The link still serves: a ping is answered."""
+        number = now_ms()
+        self.lie(lk.Frame(ping=number))
+        await self.wait(lambda: any(frame.pong == number for frame in self.frames), "a pong on the living link")
+
+    async def expect_entry(self, kind: int, look: Callable[[Fact], bool], what: str) -> Fact:
+        """Wait for an entry of the target."""
+
+        def found() -> Fact | None:
+            return next((fact for fact in self.facts if fact.entry.kind == kind and look(fact)), None)
+
+        fact = await self.wait(found, what)
+        assert fact is not None
+        self.stage.saw(f"the target wrote entry {fact.seq}: {what}")
+        return fact
+
+    async def expect_refused(self, seq: int, rule: str) -> None:
+        """Wait until the target refuses own entry `seq` by `rule`."""
+        fact = await self.expect_entry(
+            K.ENTRY_KIND_REFUSE, lambda f: f.entry.refuse.entry_seq == seq, f"a refuse of entry {seq} with {rule}"
+        )
+        if fact.entry.refuse.rule != rule:
+            fail(f"a refuse of entry {seq} with {rule}", f"a refuse with {fact.entry.refuse.rule}")
+
+    # -- lying ------------------------------------------------------------------------------------
+
+    def frame(self, *, total: int | None = None, key: Key | None = None, **changes: Any) -> lk.Frame:
+        """A frame of everything written and not sent, its signature honest but for the changes; a lie is signed."""
+        made = lk.Frame()
+        self._entries(made)
+        signature = made.signature
+        for name, value in changes.items():
+            setattr(signature, name, value)
+        if total is not None:
+            signature.agreed_total = total_bytes(total)
+        if total is not None or key is not None or changes:
+            heads.sign(self.genesis, signature, key or self.me.key)
+            self.spoiled = True
+        return made
+
+    def put(self, kind: int, *, seen: int | None = None, at: int | None = None, **body: Any) -> int:
+        """Write an entry of any kind, with any `seen` and `at`; returns its seq. It goes out with the next frame."""
+        entry = pb.Entry(kind=kind, **body)  # type: ignore[arg-type]
+        entry.seen = max(self.logs.seen[ME], self.logs.seq(THEM)) if seen is None else seen
+        entry.at = max(now_ms(), self.logs.at[ME]) if at is None else at
+        return self.put_bytes(entry.SerializeToString())
+
+    def put_bytes(self, data: bytes) -> int:
+        """Write exact bytes as an entry."""
+        self._unsent += 1
+        return self.logs.push(ME, data).seq
+
+
+class _Traced:
+    """A stream whose frames are noted in the trace (`link.Stream`)."""
+
+    def __init__(self, peer: Peer, stream: GrpcStream) -> None:
+        self._peer = peer
+        self._stream = stream
+
+    def send(self, frame: bytes) -> None:
+        """Send and note."""
+        self._peer.stage.trace.sent(self._peer.me.grid, frame)
+        self._stream.send(frame)
+
+    def close(self) -> None:
+        """End the stream."""
+        self._stream.close()
+
+
+async def settle() -> None:
+    """Let what has arrived be read."""
+    await asyncio.sleep(0)

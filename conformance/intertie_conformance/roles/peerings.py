@@ -1,0 +1,150 @@
+"""Peerings of the suite's grids with the target: proposed in batches, accepted by the target's operator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from typing import Any, Final
+
+import grpc
+
+from intertie.v1 import directory_pb2 as dr
+from intertie_conformance.grid.identity import Identity
+from intertie_conformance.grid.node import terms
+from intertie_conformance.roles.peer import Peer
+from intertie_conformance.roles.target import Target, Unreachable
+from intertie_conformance.verdicts import Failed
+from intertie_conformance.wire import agreements
+from intertie_conformance.wire.agreements import Agreed
+from intertie_conformance.wire.refusal import Refusal
+from intertie_conformance.wire.status import said
+
+AT_A_TIME: Final = 2
+"""Accept commands that run beside each other."""
+ACCEPT_S: Final = 30.0
+
+
+class Proposal:
+    """One proposal of one of the suite's grids."""
+
+    def __init__(self, me: Identity, sealed: bytes, agreed: Agreed) -> None:
+        self.me = me
+        self.sealed = sealed
+        self.agreed = agreed
+
+    @property
+    def named(self) -> dict[str, str]:
+        """As an operator knows it."""
+        return {
+            "digest": self.agreed.digest.hex(),
+            "fingerprint": self.me.fingerprint.hex(),
+            "grid": self.me.grid,
+        }
+
+
+class Peerings:
+    """Makes peers and keeps those that may be used again."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._pool: list[Peer] = []
+        self._salt = os.urandom(3).hex()
+        self._count = 0
+        self._lock = asyncio.Lock()
+
+    def identity(self) -> Identity:
+        """A new grid with a name of its own; it has no address and is not dialled."""
+        self._count += 1
+        me = Identity(f"c{self._count}-{self._salt}.example")
+        me.describe()
+        return me
+
+    async def take(self, **changes: Any) -> Peer:
+        """A peer in good order; with changed terms always a new one. Raises: Failed, Unreachable."""
+        async with self._lock:
+            if changes:
+                return (await self.make([self.identity()], **changes))[0]
+            if not self._pool:
+                self._pool = await self.make([self.identity() for _ in range(self._target.suite.peers)])
+            return self._pool.pop()
+
+    async def give_back(self, peer: Peer) -> None:
+        """Keep a peer whose logs the target holds as they are."""
+        await peer.hang_up()
+        peer.answers = peer.judges = True
+        self._pool.append(peer)
+
+    async def make(self, grids: Sequence[Identity], **changes: Any) -> list[Peer]:
+        """New peerings, accepted. Raises: Failed if the target does not take or countersign a proposal."""
+        proposals = [self.proposal(me, **changes) for me in grids]
+        answers = [await self.propose(proposal) for proposal in proposals]
+        if any(answer.state != dr.PROPOSAL_STATE_ACCEPTED for answer in answers):
+            await self.accept(proposals)
+        return [await self._peer(proposal) for proposal in proposals]
+
+    def proposal(self, me: Identity, **changes: Any) -> Proposal:
+        """A signed proposal, not sent yet."""
+        message = terms(me, self._target.described, **changes)
+        sealed = agreements.propose(message, me.key)
+        return Proposal(me, sealed, agreements.read(sealed, me.described))
+
+    async def propose(self, proposal: Proposal) -> dr.ProposeResponse:
+        """Send a proposal, or ask how it stands. Raises: Failed."""
+        request = dr.ProposeRequest(descriptors=proposal.me.chain, agreement=proposal.sealed)
+        try:
+            answer: dr.ProposeResponse = await self._target.directory().Propose(
+                request, timeout=self._target.suite.answer_s
+            )
+        except grpc.aio.AioRpcError as error:
+            raise Failed("a sound proposal is taken", str(said(error))) from None
+        return answer
+
+    async def _peer(self, proposal: Proposal) -> Peer:
+        answer = await self.propose(proposal)
+        if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
+            raise Failed("a proposal that the operator accepted is ACCEPTED", f"state {answer.state}")
+        try:
+            agreed = agreements.read(answer.agreement, proposal.me.described, self._target.described)
+        except Refusal as refusal:
+            raise Failed("a countersigned agreement", str(refusal)) from None
+        if agreed.payload != proposal.agreed.payload:
+            raise Failed("the countersigned payload is the proposed one, byte by byte", "other bytes")
+        return Peer(proposal.me, self._target.described, agreed, self._target.channel(proposal.me))
+
+    # -- the operator -----------------------------------------------------------------------------
+
+    async def accept(self, proposals: Sequence[Proposal]) -> None:
+        """Have the target's operator accept. Raises: Unreachable if its command fails."""
+        command = self._target.table.accept
+        if command == "auto":
+            return
+        if not any(f"{{{key}}}" in command for key in proposals[0].named):
+            lines = "".join(json.dumps(proposal.named) + "\n" for proposal in proposals)
+            await _run(shlex.split(command), lines.encode())
+            return
+        turns = asyncio.Semaphore(AT_A_TIME)
+
+        async def one(proposal: Proposal) -> None:
+            async with turns:
+                await _run([part.format(**proposal.named) for part in shlex.split(command)], b"")
+
+        await asyncio.gather(*map(one, proposals))
+
+
+async def _run(command: list[str], given: bytes) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(given), ACCEPT_S)
+    except TimeoutError:
+        process.kill()
+        raise Unreachable(f"the accept command did not end within {ACCEPT_S:g} s") from None
+    if process.returncode:
+        raise Unreachable(f"the accept command ended with {process.returncode}: {out.decode(errors='replace')[-400:]}")

@@ -1,0 +1,169 @@
+"""The suite judged: every check against the honest grid, every mutant against its checks, three liars.
+
+A mutant that no check of its requirement turns red survives, and a survivor fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from intertie_conformance.checks import Check, all_checks
+from intertie_conformance.config import Config, SuiteTable, TargetTable
+from intertie_conformance.grid.consumers import TOKEN
+from intertie_conformance.grid.liars import LIARS
+from intertie_conformance.grid.node import Grid
+from intertie_conformance.mutants import Mutant, all_mutants
+from intertie_conformance.passive import all_rules
+from intertie_conformance.registry import requirements
+from intertie_conformance.roles.target import Target
+from intertie_conformance.runner import Runner
+from intertie_conformance.unseen import unseen
+from intertie_conformance.verdicts import Outcome, Verdict
+
+ANSWER_S: Final = 1.0
+LIAR_S: Final = 0.3
+RED: Final = frozenset({Verdict.FAIL, Verdict.NON_STRICT})
+
+
+@dataclass
+class Trial:
+    """What came of one mutant."""
+
+    mutant: Mutant
+    outcomes: list[Outcome]
+
+    @property
+    def killed(self) -> bool:
+        """Whether a check of its requirement turned red."""
+        return any(o.id == self.mutant.requirement and o.verdict in RED for o in self.outcomes)
+
+    @property
+    def others(self) -> list[str]:
+        """Other requirements whose checks turned red."""
+        return sorted({o.id for o in self.outcomes if o.verdict in RED} - {self.mutant.requirement})
+
+    @property
+    def undeclared(self) -> list[str]:
+        """Of these, what the mutant does not name."""
+        return [name for name in self.others if name not in self.mutant.also]
+
+
+@dataclass
+class Matrix:
+    """What came of the whole."""
+
+    honest: list[Outcome] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    unearned: dict[str, list[str]] = field(default_factory=dict)
+    """Liar → checks that it has passed without having earned it."""
+
+    @property
+    def killed(self) -> set[str]:
+        """Requirements of which every mutant was killed."""
+        tried = {trial.mutant.requirement for trial in self.trials}
+        return tried - {trial.mutant.requirement for trial in self.trials if not trial.killed}
+
+    @property
+    def survivors(self) -> list[str]:
+        """Mutants that no check has seen."""
+        return [trial.mutant.name for trial in self.trials if not trial.killed]
+
+    @property
+    def faults(self) -> list[str]:
+        """Everything for which the self-test fails."""
+        found = [f"the honest grid: {o.id} {o.check} {o.verdict.value}: {o.got}" for o in self.honest if _bad(o)]
+        found += [f"{name} survives" for name in self.survivors]
+        found += [f"the liar that {liar} passes {', '.join(names)}" for liar, names in self.unearned.items() if names]
+        broken = [o for trial in self.trials for o in trial.outcomes if o.verdict is Verdict.HARNESS_ERROR]
+        return found + [f"{o.check} breaks: {o.got}" for o in broken if not o.check.startswith("passive.")]
+
+    @property
+    def figures(self) -> str:
+        """killed / testable / total."""
+        return f"{len(self.killed)} / {len(testable())} / {len(requirements())}"
+
+
+def _bad(outcome: Outcome) -> bool:
+    return outcome.verdict is not Verdict.PASS
+
+
+def testable() -> list[str]:
+    """Ids of what binds and can be seen from outside."""
+    return [r.id for r in requirements().values() if r.testable and r.is_must and r.id not in unseen()]
+
+
+async def judge(
+    grid: Grid, checks: Sequence[Check], seed: str, *, watch: bool = True, answer_s: float = ANSWER_S
+) -> list[Outcome]:
+    """Run checks, and the passive rules, against one of the suite's own grids."""
+    await grid.start()
+    table = TargetTable(public=grid.public, token=TOKEN)
+    config = Config(target=table, suite=SuiteTable(answer_s=answer_s, peers=1))
+    target = Target(config)
+    try:
+        await target.meet()
+        runner = Runner(target, config, seed)
+        if watch:
+            await runner.exercise()
+        outcomes = await runner.run(checks)
+        return outcomes + (runner.observer.outcomes() if watch else [])
+    finally:
+        await target.stop()
+        await grid.stop()
+
+
+async def honest(seed: str) -> list[Outcome]:
+    """Everything against the honest grid."""
+    return await judge(Grid("honest.example"), all_checks(), seed, answer_s=5.0)
+
+
+async def trial(made: Mutant, seed: str, *, others: bool) -> Trial:
+    """A mutant against the checks of its requirement, and against those of its area where `others`."""
+    area = requirements()[made.requirement].area
+    chosen = [
+        c
+        for c in all_checks()
+        if c.id == made.requirement or (others and not c.slow and requirements()[c.id].area == area)
+    ]
+    watched = others or made.requirement in all_rules()
+    outcomes = await judge(Grid("mutant.example", made.rules()), chosen, seed, watch=watched)
+    return Trial(made, outcomes)
+
+
+async def liars(seed: str) -> dict[str, list[str]]:
+    """Checks that liars have passed: none that refuses, and none at all of those that serve nothing."""
+    found: dict[str, list[str]] = {}
+    for liar, make in LIARS.items():
+        quick = [c for c in all_checks() if not c.slow]
+        outcomes = await judge(make("liar.example"), quick, seed, watch=False, answer_s=LIAR_S)
+        refusing = {c.name for c in all_checks() if c.refusal}
+        serves = liar == "says yes to everything"
+        passed = [o.check for o in outcomes if o.verdict is Verdict.PASS]
+        found[liar] = [name for name in passed if not serves or name in refusing]
+    return found
+
+
+async def selftest(
+    seed: str, only: Sequence[str] = (), *, others: bool = False, progress: Callable[[Trial], None] | None = None
+) -> Matrix:
+    """All of it; `only` narrows the mutants by requirement or name and leaves honest grid and liars out."""
+    matrix = Matrix()
+    if not only:
+        matrix.honest = await honest(seed)
+        matrix.unearned = await liars(seed)
+    for made in all_mutants():
+        if only and not any(made.requirement.startswith(part) or made.name.startswith(part) for part in only):
+            continue
+        done = await trial(made, seed, others=others)
+        matrix.trials.append(done)
+        if progress is not None:
+            progress(done)
+    return matrix
+
+
+def run(seed: str, only: Sequence[str] = (), *, others: bool = False) -> Matrix:
+    """`selftest` in a loop of its own."""
+    return asyncio.run(selftest(seed, only, others=others))

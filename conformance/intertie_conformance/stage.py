@@ -1,0 +1,65 @@
+"""What a check is given: the target, roles to play, a trace, and a place to note what it has seen."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from intertie_conformance.grid.account import ME, THEM
+from intertie_conformance.grid.streams import GrpcStream
+from intertie_conformance.trace import Trace
+
+if TYPE_CHECKING:
+    from intertie_conformance.passive import Observer
+    from intertie_conformance.roles.peer import Peer
+    from intertie_conformance.roles.peerings import Peerings
+    from intertie_conformance.roles.target import Target
+
+
+class Stage:
+    """The surroundings of one check."""
+
+    def __init__(self, target: Target, peerings: Peerings, observer: Observer, seed: str, patience: float) -> None:
+        self.target = target
+        self.peerings = peerings
+        self.observer = observer
+        self.random = random.Random(seed)  # noqa: S311 - chosen values must be the same again
+        """Seeded by the run's seed and the check's name: the same values with the same `--seed`."""
+        self.patience = patience
+        """Seconds to wait for an answer that should come at once."""
+        self.trace = Trace()
+        self.seen: list[str] = []
+        self._peers: list[Peer] = []
+        self._streams: list[GrpcStream] = []
+
+    def saw(self, what: str) -> None:
+        """Note a right outcome that was observed: without one, no check passes."""
+        self.seen.append(what)
+
+    def keep(self, stream: GrpcStream) -> None:
+        """End a stream with the check."""
+        self._streams.append(stream)
+
+    def observe(self, peer: Peer, data: bytes) -> None:
+        """Have the passive rules look at a frame of the target."""
+        self.observer.frame(peer, data)
+
+    async def peer(self, **terms: Any) -> Peer:
+        """A scripted peer of the target; with `terms` changed, on a peering of its own. Nothing is dialled yet."""
+        peer = await self.peerings.take(**terms)
+        peer.stage = self
+        peer.spoiled = bool(terms)
+        self._peers.append(peer)
+        return peer
+
+    async def clear(self, passed: bool) -> None:
+        """End what the check has begun; keep peers that are in good order."""
+        for peer in self._peers:
+            acked = peer.logs.account.acked[THEM]
+            if passed and not peer.spoiled and acked == peer.logs.seq(ME) and not peer.fault:
+                await self.peerings.give_back(peer)
+            else:
+                await peer.hang_up()
+                await peer.channel.close()
+        for stream in self._streams:
+            await stream.stop()

@@ -1,0 +1,20 @@
+"""Requirements that no check can see though their RFC does not say so, each with the reason: `unseen.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+from intertie_conformance.registry import requirements
+
+
+@cache
+def unseen() -> Mapping[str, str]:
+    """Id → reason. Raises: ValueError for an unknown id or an empty reason."""
+    raw: dict[str, str] = tomllib.loads((files("intertie_conformance") / "unseen.toml").read_text(encoding="utf-8"))
+    bad = [name for name, reason in raw.items() if name not in requirements() or not reason]
+    if bad:
+        raise ValueError(f"unseen.toml: {', '.join(bad)}")
+    return raw

@@ -1,0 +1,1 @@
+"""The passive rules, one module an area (see `passive`)."""

@@ -1,0 +1,77 @@
+"""The certificate of a grid: self-signed P-256, CA:FALSE, CN = hex SHA-256 of its key, SAN = its name (RFC 0004)."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import NameOID
+
+
+def make_certificate(
+    grid: str, *, curve: ec.EllipticCurve | None = None, ca: bool = False, common_name: str = ""
+) -> tuple[bytes, bytes]:
+    """A new key (PEM) and certificate (DER), valid for a week; the options break the profile one by one."""
+    key = ec.generate_private_key(curve or ec.SECP256R1())
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or sha256(spki).hexdigest())])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=7))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(grid)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return pem, certificate.public_bytes(Encoding.DER)
+
+
+def to_pem(certificates: Iterable[bytes]) -> bytes:
+    """Certificates (DER) as one PEM text."""
+    return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in certificates)
+
+
+def to_der(pem: bytes) -> bytes:
+    """The first certificate of a PEM text."""
+    return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+
+
+def grid_of(certificate: bytes) -> str:
+    """The DNS name that a certificate (DER) bears, "" if it bears none."""
+    try:
+        names = x509.load_der_x509_certificate(certificate).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+    except (ValueError, x509.ExtensionNotFound):
+        return ""
+    return next(iter(names.value.get_values_for_type(x509.DNSName)), "")
+
+
+def fault_of(grid: str, certificate: bytes) -> str:
+    """What breaks the profile in a certificate (DER) of `grid`, "" if nothing does."""
+    try:
+        read = x509.load_der_x509_certificate(certificate)
+        key = read.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            return "its key is not P-256"
+        read.verify_directly_issued_by(read)
+        if read.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return "it is a CA"
+        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except Exception as error:
+        return f"it cannot be used: {type(error).__name__}"
+    names = [attribute.value for attribute in read.subject]
+    if names != [sha256(spki).hexdigest()]:
+        return "its subject is not the digest of its key"
+    return "" if grid_of(certificate) == grid else f"it does not name {grid}"

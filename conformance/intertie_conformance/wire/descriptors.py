@@ -1,0 +1,96 @@
+"""Descriptor chains: making them and reading those of others (RFC 0004)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from intertie.v1 import descriptor_pb2 as pb
+from intertie_conformance.wire import envelope
+from intertie_conformance.wire.digests import multihash
+from intertie_conformance.wire.keys import Key, public
+from intertie_conformance.wire.refusal import Refusal, decode
+
+MAX_CHAIN: Final = 256
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_GRID: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LABEL}")
+
+
+class Described(NamedTuple):
+    """The last version of a verified chain."""
+
+    fingerprint: bytes
+    grid: str
+    message: pb.Descriptor
+    history: tuple[bytes, ...]
+    """Multihashes of the payloads of all versions."""
+
+    @property
+    def version(self) -> int:
+        """Number of the version."""
+        return len(self.history)
+
+    def keys(self, at: int | None = None) -> dict[bytes, Ed25519PublicKey]:
+        """Signing keys by id, all or those valid at a time (milliseconds)."""
+        listed = self.message.signing_keys
+        return public(*(k.public_key for k in listed if at is None or k.not_before <= at <= k.not_after))
+
+    def addresses(self, kind: pb.EndpointKind.ValueType) -> list[str]:
+        """Addresses of one kind."""
+        return [endpoint.address for endpoint in self.message.endpoints if endpoint.kind == kind]
+
+
+def issue(chain: Sequence[bytes], message: pb.Descriptor, root: Key, old_root: Key | None = None) -> bytes:
+    """The envelope of the version that follows `chain`; version, root key and previous digest are filled in."""
+    message.version = len(chain) + 1
+    message.root_key = root.spki
+    message.previous = multihash(envelope.peek(chain[-1]).payload) if chain else b""
+    keys = [root] if old_root is None else [old_root, root]
+    return envelope.seal(envelope.DESCRIPTOR, message.SerializeToString(deterministic=True), keys)
+
+
+def read_chain(chain: Sequence[bytes]) -> Described:
+    """The last version of a chain that starts at version 1.
+
+    Raises: Refusal DESCRIPTOR_INVALID, SIGNATURE_INVALID, INVALID_ARGUMENT.
+    """
+    if not 1 <= len(chain) <= MAX_CHAIN:
+        raise Refusal("DESCRIPTOR_INVALID", f"A descriptor chain has {len(chain)} versions.")
+    latest: Described | None = None
+    for sealed in chain:
+        latest = _follow(latest, sealed)
+    assert latest is not None
+    return latest
+
+
+def _follow(latest: Described | None, sealed: bytes) -> Described:
+    claimed = decode(pb.Descriptor, envelope.peek(sealed).payload, "DESCRIPTOR_INVALID")
+    roots = [claimed.root_key] if latest is None else [latest.message.root_key, claimed.root_key]
+    keys = public(*roots)
+    payload = envelope.unseal(sealed, envelope.DESCRIPTOR, keys)
+    if set(envelope.signers(envelope.peek(sealed), keys)) != set(keys):
+        raise Refusal("SIGNATURE_INVALID", "A descriptor is not signed by its own and the previous root key.")
+    _check(latest, claimed)
+    digest = multihash(payload)
+    if latest is None:
+        return Described(multihash(claimed.root_key), claimed.grid, claimed, (digest,))
+    return Described(latest.fingerprint, latest.grid, claimed, (*latest.history, digest))
+
+
+def _check(latest: Described | None, message: pb.Descriptor) -> None:
+    version, previous = (1, b"") if latest is None else (latest.version + 1, latest.history[-1])
+    rules = (
+        ("version", message.version == version),
+        ("previous", message.previous == previous),
+        ("grid", latest is None or message.grid == latest.grid),
+        ("grid", _GRID.fullmatch(message.grid) is not None),
+        ("signing_keys", 1 <= len(message.signing_keys) <= 8),
+        ("signing_keys", all(key.not_before <= key.not_after for key in message.signing_keys)),
+        ("certificates", len(message.certificates) <= 8),
+    )
+    for field, good in rules:
+        if not good:
+            raise Refusal("DESCRIPTOR_INVALID", f"The {field} of a descriptor is wrong.", field=field)

@@ -1,0 +1,67 @@
+"""Errors on gRPC: `google.rpc.Status` with one ErrorInfo of the domain "intertie" (RFC 0012)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from intertie_conformance.registry import ERRORS
+from intertie_conformance.wire.refusal import Refusal
+
+DOMAIN: Final = "intertie"
+KEY: Final = "grpc-status-details-bin"
+
+
+class Said(NamedTuple):
+    """What a failed call has said."""
+
+    code: str
+    """Name of the gRPC code."""
+    reason: str
+    """Reason of the ErrorInfo, "" if there was none."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.reason or 'no reason'} ({self.code}): {self.message[:200]}"
+
+
+class Answer(grpc.Status):
+    """A refusal for a servicer's `abort_with_status`."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        code = ERRORS[refusal.reason].grpc_code
+        status = Status(code=Code.Value(code), message=refusal.message[:1024])
+        status.details.add().Pack(ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=refusal.metadata))
+        self.code = grpc.StatusCode[code]
+        self.details = status.message
+        self.trailing_metadata = ((KEY, status.SerializeToString()),)
+
+
+async def abort(context: Any, refusal: Refusal) -> None:
+    """End a call with a refusal; raises what gRPC raises."""
+    await context.abort_with_status(Answer(refusal))
+
+
+def said(error: grpc.aio.AioRpcError) -> Said:
+    """What a failed call means."""
+    reason = ""
+    for key, value in error.trailing_metadata() or ():
+        if key == KEY and isinstance(value, bytes):
+            reason = _reason(value) or reason
+    return Said(error.code().name, reason, error.details() or "")
+
+
+def _reason(data: bytes) -> str:
+    try:
+        for detail in Status.FromString(data).details:
+            info = ErrorInfo()
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                return str(info.reason)
+    except DecodeError:
+        pass
+    return ""
