@@ -8,7 +8,6 @@ from rfc_tools.documents import Document
 from rfc_tools.examples import all_vectors
 from rfc_tools.requirements import Requirement, extract
 
-
 REFUSED = ("ENC", "IDN", "PEE", "LNK", "LOG")
 """Areas in which whatever vectors show has something to refuse."""
 

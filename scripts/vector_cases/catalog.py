@@ -57,13 +57,18 @@ def _lines(count: int) -> list[PriceLine]:
     return [PriceLine(unit=f"x-unit-{number:02d}", num=1, den=1) for number in range(count)]
 
 
+def _reprice(offer: Offer, lines: int) -> None:
+    offer.ClearField("prices")
+    offer.prices.extend(_lines(lines))
+
+
 def _offers() -> list[Case]:
     rows: tuple[tuple[str, str, Callable[[Offer], Any]], ...] = (
         ("plain", "An ordinary offer.", lambda o: None),
         ("completion", "Charged on completion.", lambda o: setattr(o, "charge_on", CHARGE_ON_COMPLETION)),
         ("free", "No price lines: it costs nothing.", lambda o: o.ClearField("prices")),
         ("zero", "A price of zero.", lambda o: setattr(o.prices[0], "num", 0)),
-        ("sixteen", "The most price lines.", lambda o: (o.ClearField("prices"), o.prices.extend(_lines(16)))),
+        ("sixteen", "The most price lines.", lambda o: _reprice(o, 16)),
         ("long-name", "The longest name.", lambda o: setattr(o, "name", "a" * LONGEST)),
     )
     made = [_valid(name, text, _changed(change)) for name, text, change in rows]
@@ -96,7 +101,7 @@ def _bad_offers() -> list[Case]:
         (
             "seventeen",
             "One price line too many.",
-            lambda o: (o.ClearField("prices"), o.prices.extend(_lines(17))),
+            lambda o: _reprice(o, 17),
             "An honest payer writes an order that is void.",
         ),
         ("negative", "A negative price.", lambda o: setattr(o.prices[0], "num", -1), less),
