@@ -12,7 +12,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv proto check-proto rfcs check-rfcs lint-proto lint format test selftest conformance kills demo bench check clean system-packages
+.PHONY: help venv proto check-proto rfcs check-rfcs lint-proto lint format test selftest trace site conformance kills demo bench check clean system-packages
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -62,7 +62,15 @@ test: $(STAMP) ## Run the tests (ARGS="-k name" narrows, JOBS=4 widens)
 	$(BIN)/python -m pytest -n $(JOBS) tests --ignore=tests/bench $(ARGS)
 
 selftest: $(STAMP) ## Judge the conformance suite: honest grid, mutants, liars (ARGS="--only IT-LNK")
-	$(BIN)/intertie-conformance selftest $(ARGS)
+	@mkdir -p build
+	$(BIN)/intertie-conformance selftest --json build/selftest.json $(ARGS)
+
+trace: $(STAMP) ## Print requirement, checks, mutants and the holes, from a self-test that is run first (SEEN=1: the last one)
+	@$(if $(SEEN),,$(BIN)/intertie-conformance selftest --json build/selftest.json $(ARGS) >build/selftest.txt || { cat build/selftest.txt; exit 1; })
+	@$(BIN)/python scripts/trace
+
+site: $(STAMP) ## Write the site of the standard into build/site
+	@$(BIN)/python scripts/generate-site
 
 conformance: $(STAMP) ## Run the conformance suite against the reference node
 	$(BIN)/intertie-conformance run --command "$(CURDIR)/$(BIN)/python $(CURDIR)/conformance/targets/reference-node" $(ARGS)

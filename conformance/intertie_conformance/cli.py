@@ -169,6 +169,7 @@ def selftest_command(
     seed: Seed = "selftest",
     others: Annotated[bool, typer.Option(help="Run each mutant against all checks of its area.")] = False,
     strict: Annotated[bool, typer.Option(help="Fail for other checks that a mutant turns red unnamed.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write what was seen as JSON: make trace reads it.")] = None,
 ) -> None:
     """Run every check against the honest grid, every mutant against its checks, and the three liars."""
     from intertie_conformance import selftest
@@ -183,5 +184,7 @@ def selftest_command(
     for fault in faults:
         typer.echo(fault)
     spent = time.monotonic() - began
+    if json is not None:
+        files.write_matrix(json, matrix)
     typer.echo(f"killed / testable / total: {matrix.figures}; {len(matrix.trials)} mutants, {spent:.0f} s")
     raise typer.Exit(1 if faults else 0)
