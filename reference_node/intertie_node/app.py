@@ -270,6 +270,7 @@ def _settings(config: Config) -> Settings:
         markup_num=relay.markup.numerator,
         markup_den=relay.markup.denominator,
         fee=relay.fee,
+        share=(relay.share.numerator, relay.share.denominator),
         tolerated_outage_ms=relay.tolerated_outage_ms,
         hop_limit=config.limits.hops,
         max_input_bytes=config.limits.input_bytes,

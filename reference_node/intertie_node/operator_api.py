@@ -216,6 +216,8 @@ class BalanceView(Struct, frozen=True):
     """Grid of the link that the account belongs to, "" if it belongs to none."""
     debits: Amount
     credits: Amount
+    upstream: str = ""
+    """Grid whose orders were passed on, where the account is about them alone."""
 
 
 class TrialBalance(Struct, frozen=True, kw_only=True):

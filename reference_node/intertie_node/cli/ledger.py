@@ -9,7 +9,7 @@ import typer
 from intertie_node.cli.options import After, JsonFlag, Limit, NodeDir, group
 
 if TYPE_CHECKING:
-    from intertie_node.operator_api import EntryView, Page, TrialBalance
+    from intertie_node.operator_api import BalanceView, EntryView, Page, TrialBalance
 
 app = group(
     "Books, logs and proofs.\n\nBalances, entries, and files that prove to anyone what two grids owe each other."
@@ -42,7 +42,7 @@ def _show_trial(trial: "TrialBalance") -> None:
 
     rows = [
         (
-            f"{view.account.partition('/')[0]}/{view.peer}" if view.peer else view.account,
+            _title(view),
             format_amount(view.debits, trial.scale),
             format_amount(view.credits, trial.scale),
             format_amount(view.debits - view.credits, trial.scale),
@@ -52,6 +52,12 @@ def _show_trial(trial: "TrialBalance") -> None:
     debits, credits = format_amount(trial.debits, trial.scale), format_amount(trial.credits, trial.scale)
     rows.append(("total: balanced" if trial.balanced else "total: NOT BALANCED", debits, credits, ""))
     show_table((f"account ({trial.asset})", ">debits", ">credits", ">balance"), rows, empty="")
+
+
+def _title(view: "BalanceView") -> str:
+    if not view.peer:
+        return view.account
+    return f"{view.account.partition('/')[0]}/{view.peer}" + (f" for {view.upstream}" if view.upstream else "")
 
 
 @app.command("log")

@@ -106,6 +106,8 @@ class RelayTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Factor on the price paid downstream."""
     fee: Amount = 0
     """Minor units an order."""
+    share: Rational = Rational(1, 2)
+    """Most of a limit with a provider that one of several upstreams may use, above 0 and at most 1."""
     tolerated_outage_ms: Annotated[int, _between(0, 604_800_000, "milliseconds")] = 5_000
     """How long the downstream link may be down before a charge over it may be lost."""
 
@@ -182,6 +184,8 @@ def _contradictions(config: Config) -> Iterator[ConfigError]:
         address = getattr(config.listen, key)
         if address is not None and not address.port:
             yield ConfigError(f"listen.{key}", f'"{address}"', "a port above 0")
+    if not 0 < config.relay.share <= 1:
+        yield ConfigError("relay.share", f'"{config.relay.share}"', "a part above 0 and at most 1")
     gap = config.relay.tolerated_outage_ms + 2 * config.peering.max_skew_ms
     if config.relay.allow and gap >= config.peering.claim_window_ms:
         yield ConfigError(

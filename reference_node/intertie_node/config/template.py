@@ -36,6 +36,7 @@ retention_days = 7               # how long ids, outcomes and events are kept
 allow = false                    # sell on what neighbours offer?
 markup = "1"                     # factor on the price paid, e.g. "1.10" or "11/10"
 fee = 0                          # minor units an order
+share = "1/2"                    # most of a limit further down that one of several upstreams may use
 tolerated_outage_ms = 5000       # how long the link to the executor may be down
 
 [peering]                        # what is proposed to a new peer

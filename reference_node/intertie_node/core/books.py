@@ -2,7 +2,8 @@
 
 A transfer debits one account and credits another by the same amount, so every transaction sums to zero by
 construction; balances are kept, not summed. Names: `payable/<link>`, `receivable/<link>`, `cost/<link>`,
-`revenue/<link>`, `consumer/<account>`, `sales`. All amounts are minor units of one asset.
+`cost/<link>/<upstream link>` of what was passed on, `revenue/<link>`, `consumer/<account>`, `sales`. All amounts
+are minor units of one asset.
 """
 
 from msgspec import Struct

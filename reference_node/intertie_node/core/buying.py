@@ -19,6 +19,7 @@ from intertie_node.core.invocations import End, Invocation
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.pair import Fact
+from intertie_node.core.sharing import cost_account
 from intertie_node.core.sinks import OrderSink, quantities
 from intertie_node.core.sources import ConsumerSource
 from intertie_node.core.world import World, problem, trimmed
@@ -39,7 +40,8 @@ def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
     inv = world.orders.get((link.name, ME, body.order_seq))
     before = hold.charged_before(fact.seq)
     to, origin = link.accounts, (link.name, THEM, fact.seq, inv.key if inv else "")
-    world.books.transfer(fx, to.cost, to.payable, body.amount - before, link.asset, origin)
+    cost = cost_account(link, hold.terms.account)
+    world.books.transfer(fx, cost, to.payable, body.amount - before, link.asset, origin)
     usage = dict(zip(hold.terms.units, body.quantities, strict=True))
     if not body.final:
         if inv is not None:
@@ -159,8 +161,11 @@ def on_credit(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
     """The provider takes back part of its charges: the cost falls. Budgets and upstream charges stay as they are."""
     body = fact.entry.credit
     inv = world.orders.get((link.name, ME, body.order_seq))
-    to, origin = link.accounts, (link.name, THEM, fact.seq, inv.key if inv else "")
-    world.books.transfer(fx, to.payable, to.cost, body.amount, link.asset, origin)
+    hold = link.ledger.find(ME, body.order_seq)
+    assert hold is not None, f"credit {fact.seq} is valid, so its order is known"
+    origin = (link.name, THEM, fact.seq, inv.key if inv else "")
+    cost = cost_account(link, hold.terms.account)
+    world.books.transfer(fx, link.accounts.payable, cost, body.amount, link.asset, origin)
 
 
 def on_tariff(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:

@@ -18,6 +18,7 @@ from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM, TariffTerms
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
+from intertie_node.core.sharing import note
 from intertie_node.core.sinks import OrderSink, Rate
 from intertie_node.core.world import World
 
@@ -171,6 +172,7 @@ def place(
     order.policy.places.extend(spec.places)
     seq = link.append(pb.Entry(kind=pb.ENTRY_KIND_ORDER, order=order), fx, spec.input)
     inv.sink = OrderSink(link, seq, rate)
+    note(world, link, inv, 1, max_charge, grant)
     world.orders[link.name, ME, seq] = inv
     world.at(deadline + link.terms.claim_window_ms, "expire", f"{link.name}:{seq}")
     world.touch(inv)

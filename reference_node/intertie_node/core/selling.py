@@ -28,6 +28,7 @@ from intertie_node.core.placing import (
     relay_rate,
 )
 from intertie_node.core.rejoining import keep_back, take_decidable
+from intertie_node.core.sharing import check_share
 from intertie_node.core.sources import OrderSource
 from intertie_node.core.tasks import TaskSignal
 from intertie_node.core.world import World, problem
@@ -217,6 +218,7 @@ def _relay(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> Non
     grant = first_grant(offer, max_charge, rate.down(spec.grant))
     check_size(spec, way.link.their_limits.inline_bytes)
     check_room(world, way.link, max_charge, grant)
+    check_share(world, way.link, inv, max_charge, grant)
     place(world, inv, way, order_id, max_charge, grant, deadline, rate, fx)
     inv.signal(TaskSignal.STARTED, fx.now)
 

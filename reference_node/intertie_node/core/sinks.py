@@ -16,6 +16,7 @@ from intertie_node.core.invocations import Invocation, OrderKey
 from intertie_node.core.ledger import ME
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
+from intertie_node.core.sharing import note, room
 from intertie_node.core.tasks import TaskSignal
 from intertie_node.core.work import GiveInput, ReadEvents, StopWork
 from intertie_node.core.world import World, problem
@@ -226,10 +227,11 @@ class OrderSink:
         if hold is None:
             return
         wanted = min(self.rate.down(inv.source.granted(world, inv)), hold.terms.max_charge)
-        amount = min(wanted, hold.granted + self.link.room(ME))
+        amount = hold.granted + room(world, self.link, inv, wanted - hold.granted)
         if amount < wanted:
             world.paused.add(inv.key)
         if amount > hold.granted and amount >= min(wanted, self.rate.down(self.needed) or wanted):
+            note(world, self.link, inv, 0, 0, amount - hold.granted)
             body = pb.Grant(order_seq=self.seq, amount=amount)
             self.link.append(pb.Entry(kind=pb.ENTRY_KIND_GRANT, grant=body), fx)
 

@@ -21,6 +21,14 @@ from intertie_node.core.pinning import PeerSide
 from intertie_node.core.schedule import Schedule
 
 
+class Use(Struct):
+    """What one upstream uses of a downstream link's limits (`core.sharing`)."""
+
+    open: int = 0
+    pending: int = 0
+    unagreed: int = 0
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """What the operator has fixed; amounts in minor units, times in milliseconds."""
 
@@ -31,6 +39,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     markup_num: int = 1
     markup_den: int = 1
     fee: int = 0
+    share: tuple[int, int] = (1, 2)
+    """(num, den): part of each downstream limit that one of several upstreams may use."""
     tolerated_outage_ms: int = 1_000
     tariff_lifetime_ms: int = 3_600_000
     hop_limit: int = 8
@@ -111,6 +121,8 @@ class World:
         self.draining = False
         self.max_event_bytes = 2 * own.limits.inline_bytes
         """Largest event that is taken from a peer: with its payload it must fit every other peer's frames."""
+        self.uses: dict[str, dict[str, Use]] = {}
+        """Uses counted in this batch: downstream link → upstream link, "" for consumers."""
         self.ways: dict[tuple[bytes, str], list[Any]] = {}
         """Ways found in this batch: (offer digest, link not to be taken) → `placing.Way`s, best first."""
         self._changed: dict[str, Invocation] = {}
@@ -149,6 +161,7 @@ class World:
             fx.changes.put("invocations", row[:1], row)
         self._changed.clear()
         self.ways.clear()
+        self.uses.clear()
         self.books.flush(fx)
         self.catalog.flush(fx)
 

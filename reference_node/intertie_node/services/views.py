@@ -167,7 +167,10 @@ def trial_balances(world: World) -> list[api.TrialBalance]:
     """One for each asset that the books know."""
     by_asset: dict[str, list[api.BalanceView]] = {world.settings.asset: []}
     for (name, asset), (debits, credits_) in sorted(world.books.balances.items()):
-        view = api.BalanceView(name, _peer_of(name, world), Amount(debits), Amount(credits_))
+        _, _, links = name.partition("/")
+        peer, _, upstream = links.partition("/")
+        grids = (_grid_of(peer, world), _grid_of(upstream, world))
+        view = api.BalanceView(name, grids[0], Amount(debits), Amount(credits_), grids[1])
         by_asset.setdefault(asset, []).append(view)
     return [_trial(asset, _scale(asset, world), accounts) for asset, accounts in by_asset.items()]
 
@@ -184,8 +187,8 @@ def _trial(asset: str, scale: int, accounts: list[api.BalanceView]) -> api.Trial
     )
 
 
-def _peer_of(name: str, world: World) -> str:
-    link = world.links.get(name.partition("/")[2])
+def _grid_of(link_name: str, world: World) -> str:
+    link = world.links.get(link_name)
     return link.peer.grid if link else ""
 
 
