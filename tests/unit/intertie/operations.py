@@ -303,6 +303,8 @@ OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
     ("logs", "judge"): operations_of_logs.judge,
     ("merkle", "proof"): _proof,
     ("merkle", "tree"): _tree,
+    ("openings", "check_open"): operations_of_logs.check_open_message,
+    ("openings", "plan"): operations_of_logs.plan,
     ("records", "energy"): _energy,
     ("records", "verify_proof"): _verify_proof,
     ("relays", "down"): _down,

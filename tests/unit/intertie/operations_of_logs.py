@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from intertie import envelope
+from intertie.encoding import parse
 from intertie.errors import IntertieError
 from intertie.keys import PublicKey
 from intertie.v1.entry_pb2 import Entry
-from intertie.v1.link_pb2 import HeadSignature
+from intertie.v1.link_pb2 import Cursor, HeadSignature, Open
+from intertie_node.core import opening
 from intertie_node.core.ledger import Ledger, LinkTerms
 from intertie_node.core.pair import LogPair
 
@@ -83,4 +86,26 @@ def _state(pair: LogPair) -> Given:
             "agreed_total": str(pair.ledger.lanes[side].agreed),
         }
         for name, side in SIDES.items()
+    }
+
+
+def check_open_message(given: Given) -> Given:
+    """Open the envelope and check what the Open says of itself; the payload."""
+    keys = {key.key_id: key for key in (PublicKey.from_spki(bytes.fromhex(spki)) for spki in given["public_keys"])}
+    payload = envelope.unseal(bytes.fromhex(given["envelope"]), envelope.OPEN, keys).payload
+    opened = parse(Open, payload, envelope.MAX_BYTES, "FRAME_MALFORMED")
+    features = frozenset(given["features"])
+    opening.check_open(opened, bytes.fromhex(given["genesis"]), int(given["now"]), int(given["max_skew_ms"]), features)
+    return {"payload": payload.hex()}
+
+
+def plan(given: Given) -> Given:
+    """What is resent and returned, and when the logs are whole."""
+    cursors = Open(own=Cursor(seq=int(given["theirs_own"])), other=Cursor(seq=int(given["theirs_other"])))
+    made = opening.plan(int(given["own"]), int(given["other"]), cursors)
+    return {
+        "resend_after": str(made.resend_after),
+        "return_after": str(made.return_after),
+        "own_whole_at": str(made.own_target),
+        "other_whole_at": str(made.other_target),
     }
