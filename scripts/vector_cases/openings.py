@@ -1,7 +1,7 @@
-"""Opens as a receiver checks them (RFC 0005, section 3.3, steps 9 to 15), and what two cursors make each side send.
+"""Opens as a receiver checks them, and what two cursors make each side send (RFC 0005, sections 3.3 and 3.4).
 
-`plan` gives, by a side's own two logs and the cursors of the Open that it received, the seqs after which it resends and
-returns, and the seqs at which its logs are whole (section 3.4).
+`check_open` is steps 9 to 18 without the descriptors. `plan` gives, by a side's own two logs and the cursors of the
+Open that it received, the seqs after which it resends and returns, and the seqs at which its logs are whole.
 """
 
 from __future__ import annotations
