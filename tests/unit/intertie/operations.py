@@ -6,21 +6,24 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tests.unit.intertie import operations_of_logs
+from tests.unit.intertie import operations_of_logs, operations_of_orders
 
 from intertie import agreements, amounts, chain, descriptors, digests, envelope, ids, merkle, records
 from intertie.errors import IntertieError
 from intertie.keys import PrivateKey, PublicKey
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CatalogRoot
+from intertie.v1.event_pb2 import Event
+from intertie.v1.invocation_pb2 import Invocation
 from intertie.v1.metering_pb2 import EnergyIntensity
 from intertie.v1.record_pb2 import RecordProof
 from intertie_node.core.buying import check_claim
 from intertie_node.core.catalog import check_root, known_offer
+from intertie_node.core.consuming import request_digest
 from intertie_node.core.energy import energy_of
 from intertie_node.core.holds import Hold, open_hold
 from intertie_node.core.ledger import TariffTerms
-from intertie_node.core.placing import relay_rate
+from intertie_node.core.placing import check_place, relay_rate
 from intertie_node.core.sinks import Rate
 from intertie_node.core.world import World
 
@@ -266,6 +269,24 @@ def _final_charge(given: Given) -> Given:
     return {"record": charge.charge.proof.record.hex()}
 
 
+def _repeat(given: Given) -> Given:
+    first, again = (request_digest(Invocation.FromString(unhex(given[name]))) for name in ("first", "again"))
+    if first != again:
+        raise IntertieError("ID_CONFLICT", "This id was used for another request.")
+    return {}
+
+
+def _place(given: Given) -> Given:
+    check_place(given["places"], given["place"])
+    return {}
+
+
+def _event_size(given: Given) -> Given:
+    event = Event.FromString(unhex(given["event"]))
+    event.ClearField("order_seq")
+    return {"size": str(event.ByteSize())}
+
+
 OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
     ("agreements", "verify"): _verify_agreement,
     ("amounts", "apply_tariff"): _apply_tariff,
@@ -298,6 +319,9 @@ OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
     ("ids", "hop"): _hop,
     ("ids", "make"): _make_id,
     ("ids", "parse"): _parse_id,
+    ("invocations", "event_size"): _event_size,
+    ("invocations", "place"): _place,
+    ("invocations", "repeat"): _repeat,
     ("links", "link_signature"): _link_signature,
     ("links", "link_verify"): _link_verify,
     ("logs", "judge"): operations_of_logs.judge,
@@ -305,6 +329,7 @@ OPERATIONS: dict[tuple[str, str], Callable[[Given], Given]] = {
     ("merkle", "tree"): _tree,
     ("openings", "check_open"): operations_of_logs.check_open_message,
     ("openings", "plan"): operations_of_logs.plan,
+    ("orders", "admit"): operations_of_orders.admit,
     ("records", "energy"): _energy,
     ("records", "verify_proof"): _verify_proof,
     ("relays", "down"): _down,
