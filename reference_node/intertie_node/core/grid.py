@@ -74,6 +74,8 @@ class Grid:
 
     def frame(self, link: Link, connection: Any, data: bytes, fx: Effects) -> None:
         """A frame arrived on a connection of this link's peer. A bad one closes that connection by name."""
+        if connection in link.left:
+            return
         try:
             self._frame(link, connection, data, fx)
         except IntertieError as error:

@@ -83,6 +83,8 @@ class Link:
         """Serialized Envelope of the agreement, if this grid proposed it and so writes it into its log."""
         self.met_upto = 0
         """Entries of the other log up to this seq may have been met before the process started."""
+        self.left: set[Any] = set()
+        """Connections that this side has closed and that have not gone yet: what still comes from them is dropped."""
         self.rows = LinkRows(name)
 
     def restore(self, stored: Stored, holds: Sequence[Hold], heads: tuple[dict[int, bytes], dict[int, bytes]]) -> None:
@@ -252,6 +254,7 @@ class Link:
 
     def lost(self, connection: Any) -> bool:
         """The connection has gone; True if it was the current one."""
+        self.left.discard(connection)
         if connection is not self.connection:
             return False
         self.phase = OPENING_TABLE[self.phase, Signal.LOST][1]
@@ -324,10 +327,11 @@ class Link:
 
     def fail(self, connection: Any, error: IntertieError, fx: Effects) -> None:
         """Close a connection by name; the link itself is down if it was the current one."""
-        self._close(connection, error, fx)
         self.lost(connection)
+        self._close(connection, error, fx)
 
     def _close(self, connection: Any, error: IntertieError, fx: Effects) -> None:
+        self.left.add(connection)
         fx.sends.append((connection, lk.Frame(close=to_problem(error)).SerializeToString()))
         fx.work.append(CloseLink(connection, error.reason, error.message))
 
