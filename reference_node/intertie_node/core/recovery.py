@@ -70,8 +70,10 @@ def load_invocations(world: World, rows: Sequence[Sequence[Any]], fx: Effects) -
         inv = revive(world, row)
         sink = inv.sink
         if isinstance(sink, OrderSink):
-            due = ("result", fx.now) if inv.finished else ("unknown", inv.spec.deadline + world.settings.grace_ms)
-            world.at(due[1], due[0], inv.key)
+            patience = max(inv.spec.deadline, fx.now) if inv.finished else inv.spec.deadline
+            world.at(patience + world.settings.grace_ms, "unknown", inv.key)
+            if inv.finished:
+                world.at(fx.now, "result", inv.key)
         elif isinstance(sink, LocalSink) and isinstance(inv.source, ConsumerSource) and not inv.ended:
             executing.recover(world, inv, fx)
     for link in world.links.values():
@@ -180,7 +182,7 @@ def _adopt_order(world: World, link: Link, fact: Fact, fx: Effects) -> None:
     inv.signal(TaskSignal.STARTED, fx.now)
     world.orders[link.name, ME, fact.seq] = inv
     world.add(inv)
-    world.at(order.deadline + world.settings.grace_ms, "unknown", inv.key)
+    world.at(max(order.deadline, fx.now) + world.settings.grace_ms, "unknown", inv.key)
 
 
 _ADOPT: Mapping[int, Callable[[World, Link, Fact, Effects], None]] = {

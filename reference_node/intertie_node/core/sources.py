@@ -279,10 +279,8 @@ class ConsumerSource:
     def finish(self, world: World, inv: Invocation, end: End, fx: Effects) -> None:
         """Settle the budget; the outcome follows when the output is known too."""
         amount = self.price(world, inv, end.usage)
-        moved = inv.signal(SIGNAL_OF_END[end.state], fx.now)
-        if not moved and inv.outcome is not None:
-            inv.outcome.receipt.CopyFrom(self._receipt(world, inv, end, amount))
-            fx.reply(world.forget, inv)
+        inv.signal(SIGNAL_OF_END[end.state], fx.now)
+        self._amend(world, inv, end, amount, fx)
         self._settle(world, inv, amount, fx)
         self.end = end
         inv.finished = True
@@ -296,11 +294,18 @@ class ConsumerSource:
         inv.signal(TaskSignal.REJECTED, fx.now) or inv.signal(TaskSignal.FAILED, fx.now)
         self._settle(world, inv, 0, fx)
         self.end = End(inv.state, {}, problem=problem)
+        self._amend(world, inv, self.end, 0, fx)
         inv.finished = True
         world.touch(inv)
         if inv.outcome is not None:
             fx.reply(world.forget, inv)
         self.conclude(world, inv, fx)
+
+    def _amend(self, world: World, inv: Invocation, end: End, amount: int, fx: Effects) -> None:
+        """The end of what was reported as unknown is known: the receipt says it, and nothing more is to be told."""
+        if inv.outcome is not None:
+            inv.outcome.receipt.CopyFrom(self._receipt(world, inv, end, amount))
+            fx.reply(world.forget, inv)
 
     def unknown(self, world: World, inv: Invocation, problem: Problem, fx: Effects) -> None:
         """The deadline has passed and nothing more is known: report it; the hold goes on by itself."""
