@@ -71,7 +71,7 @@ class ConsumerDesk:
 
         def step(fx: Effects) -> None:
             sure = new and made_at > self._world.adopted_until
-            if not sure and self._known(key) is None and self._is_expired(request.id):
+            if not sure and self._known(key, fx) is None and self._is_expired(request.id):
                 message = "The id is older than the retention of ids; make a new one."
                 expired = to_problem(IntertieError("ID_EXPIRED", message, id=request.id))
                 fx.reply(subscription.push, iv.InvocationEvent(id=request.id, refused=expired))
@@ -90,12 +90,16 @@ class ConsumerDesk:
     def _is_expired(self, invocation: str) -> bool:
         return parse_uuid7(invocation) < self._clock() - self._retention_ms
 
-    def _known(self, key: str) -> Invocation | None:
-        """An invocation from memory or from the store. Within a step only: before it, the one may become the other."""
+    def _known(self, key: str, fx: Effects) -> Invocation | None:
+        """An invocation from memory or, for a while, from the store.
+
+        Within a step only: before it, the one may become the other.
+        """
         inv = self._world.invocations.get(key)
         if inv is None:
             row = self._store.row("invocations", (key,))
             inv = revive(self._world, row) if row is not None else None
+            self._world.at(fx.now + consuming.KEEP_ENDED_MS, "forget", key)
         return inv
 
     def _meet(self, key: str, made_at: int) -> None:
@@ -108,7 +112,7 @@ class ConsumerDesk:
         """Send events above `after`, then the outcome."""
 
         def step(fx: Effects) -> None:
-            inv = self._known(f"{invocation}@{account}")
+            inv = self._known(f"{invocation}@{account}", fx)
             if inv is None:
                 error = IntertieError("NOT_FOUND", "No invocation with this id is known.", id=invocation)
                 fx.reply(subscription.push, iv.InvocationEvent(id=invocation, refused=to_problem(error)))

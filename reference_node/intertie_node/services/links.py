@@ -129,6 +129,9 @@ class LinkService:
             if len(data) > self._grid.world.own.limits.frame_bytes:
                 raise IntertieError("FRAME_TOO_LARGE", f"The first frame has {len(data)} bytes.")
             frame = parse(lk.Frame, data, len(data), "FRAME_MALFORMED")
+            if frame.HasField("close"):  # its dialler has found meanwhile that another stream stands
+                connection.close(frame.close.reason)
+                return None
             if not frame.open:
                 raise IntertieError("UNEXPECTED_FRAME", "The first frame of a stream must be an Open.")
             _, payload = envelope.peek_unverified(frame.open)
@@ -198,6 +201,8 @@ class LinkService:
         world = self._grid.world
         link = world.links[work.link]
         inv = world.orders.get((work.link, THEM, work.seq)) or (revive(world, row) if row else None)
+        if inv is not None:
+            world.at(fx.now + 60_000, "forget", inv.key)
         if inv is None or inv.sink is None:
             gone = Event(order_seq=work.seq)
             gone.gap.first = work.after + 1
@@ -205,7 +210,6 @@ class LinkService:
             link.outbox.events.append(gone)
             return
         inv.sink.resume(world, inv, work.after, work.credit, fx)
-        world.at(fx.now + 60_000, "forget", inv.key)
 
     def fetch_offers(self, work: FetchOffers) -> None:
         """Fetch offers in the background, one fetch of an origin at a time; the link goes on meanwhile."""
