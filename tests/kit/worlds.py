@@ -273,7 +273,7 @@ class SimNode:
         self.working.clear()
         self.world = World(own, identity.descriptor, self.settings, identity.secret, lambda schema, data: None)
         self.grid = Grid(self.world, self._nonce)
-        self.turns = Turns(self.grid, self.clock, self._perform, lambda: 0.0)
+        self.turns = self.make_turns()
         nobody: Any = None
         self.links = LinkService(self.grid, self.store, nobody, self.submit)
         self.desk = PeeringDesk(self.grid, self.store, self.links, nobody, self.submit)
@@ -286,6 +286,10 @@ class SimNode:
         self.submit(lambda fx: self.grid.set_offers(offers, fx))
         rows = self.store.active_invocations()
         self.submit(lambda fx: load_invocations(self.world, rows, fx))
+
+    def make_turns(self) -> Turns:
+        """The order in which this node computes, commits and speaks."""
+        return Turns(self.grid, self.clock, self._perform, lambda: 0.0)
 
     def own_offer(self, name: str) -> KnownOffer:
         data = make_offer(self.fingerprint, name, features=["idempotent"] if name == "echo" else [])
@@ -327,7 +331,7 @@ class SimNode:
             FetchOffers: self._fetch,
             StartWork: self._start,
             StopWork: self._stop,
-            GiveInput: self.given.append,
+            GiveInput: self._give,
         }
         plain[type(work)](work)
 
@@ -347,6 +351,9 @@ class SimNode:
 
     def _stop(self, work: StopWork) -> None:
         self.working.discard(work.invocation)
+
+    def _give(self, work: GiveInput) -> None:
+        self.given.append(work)
 
     def report(self, key: str, act: Callable[[Invocation, Effects], None]) -> None:
         """Have `act` happen to an invocation, as a run's steps do."""

@@ -1,0 +1,242 @@
+"""What two logs say, worked out order by order and by nobody's ledger.
+
+Own code: nothing of the core is used but the wire's messages. Where the core replays entries one after the
+other, this looks at everything that was ever said of one order and decides each question from the counters
+`seq`, `seen` and `at` alone. Amounts are minor units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from intertie.v1 import entry_pb2 as pb
+
+K = pb.EntryKind
+PAYER_KINDS = {K.ENTRY_KIND_GRANT: "grant", K.ENTRY_KIND_CANCEL: "cancel", K.ENTRY_KIND_EXPIRE: "expire"}
+PROVIDER_KINDS = {K.ENTRY_KIND_CHARGE: "charge", K.ENTRY_KIND_REJECT: "reject", K.ENTRY_KIND_CREDIT: "credit"}
+
+
+class Claimed(Struct):
+    """A charge that no rule forbids, an expire that crossed it apart."""
+
+    seq: int
+    amount: int
+    quantities: tuple[int, ...]
+    final: bool
+    marks: list[tuple[int, bool]]
+    """(seq in the payer's log, refused or withdrawn), in order."""
+
+    def refused(self, upto: int) -> bool:
+        """Whether a refusal stands at a seq of the payer's log."""
+        return next((refused for seq, refused in reversed(self.marks) if seq <= upto), False)
+
+
+class Order:
+    """One order and all that was said of it."""
+
+    def __init__(self, seq: int, entry: pb.Entry, window: int) -> None:
+        self.seq = seq
+        self.id = entry.order.id
+        self.most = entry.order.max_charge
+        self.prices = [(line.num, line.den) for line in entry.order.prices]
+        self.claim_until = entry.order.deadline + window
+        self.grants = [(seq, entry.order.grant)]
+        self.claims: list[Claimed] = []
+        self.rejected = 0
+        """Seq of the reject, 0 if there is none."""
+        self.credits: list[tuple[int, int, int]] = []
+        """(seq, seen, amount)."""
+        self.expire: pb.Entry | None = None
+        self.expire_seq = 0
+
+    # -- what counts ------------------------------------------------------------------------------
+
+    @property
+    def end_seq(self) -> int:
+        """Seq, in the provider's log, of what ended the order, an expire apart; 0 if nothing did."""
+        return self.rejected or next((claim.seq for claim in self.claims if claim.final), 0)
+
+    def expired(self, upto: int) -> bool:
+        """Whether an expire counts at a seq of the payer's log."""
+        return bool(self.expire_seq) and self.expire_seq <= upto
+
+    def standing(self, upto: int, acked: int) -> list[Claimed]:
+        """Claims that count for a payer at `upto` of its own log and `acked` of the other."""
+        limit = min(acked, self.expire.seen) if self.expired(upto) and self.expire is not None else acked
+        return [claim for claim in self.claims if claim.seq <= limit]
+
+    def credited(self, upto: int, acked: int) -> int:
+        """Credits that count there."""
+        total = 0
+        for seq, seen, amount in self.credits:
+            crossed = self.expire is not None and self.expired(upto) and self.expire.seen < seq
+            if seq <= acked and not (crossed and seen < self.expire_seq):
+                total += amount
+        return total
+
+    def posted(self, upto: int, acked: int) -> int:
+        """Charged less credited."""
+        claims = self.standing(upto, acked)
+        return (claims[-1].amount if claims else 0) - self.credited(upto, acked)
+
+    def agreed(self, upto: int, acked: int) -> int:
+        """What the payer owes for this order."""
+        sound = [claim for claim in self.standing(upto, acked) if not claim.refused(upto)]
+        return min(sound[-1].amount if sound else 0, self.posted(upto, acked))
+
+    def cost(self) -> int:
+        """What its work costs whoever asked: the last claim that nobody refused, credits apart."""
+        sound = [c for c in self.standing(2**63, 2**63) if not c.refused(2**63)]
+        return sound[-1].amount if sound else 0
+
+    @property
+    def open(self) -> bool:
+        """Whether nothing has ended it."""
+        return not (self.end_seq or self.expire_seq)
+
+
+class LaneBook:
+    """One direction of debt of a link: the payer's orders, judged from both logs."""
+
+    def __init__(self, payer: Sequence[bytes], provider: Sequence[bytes], window: int, longest: int) -> None:
+        self._mine = [pb.Entry.FromString(data) for data in payer]
+        self._theirs = [pb.Entry.FromString(data) for data in provider]
+        self.orders: dict[int, Order] = {}
+        self.void: tuple[dict[int, str], dict[int, str]] = ({}, {})
+        """By author (payer, provider): seq → why an entry has no effect, crossings apart."""
+        self._signed: list[tuple[int, int]] = []
+        for seq, entry in enumerate(self._mine, 1):
+            if entry.kind == K.ENTRY_KIND_ORDER:
+                self._order(seq, entry, window, longest)
+        self._grants()
+        for seq, entry in enumerate(self._theirs, 1):
+            if entry.kind in PROVIDER_KINDS:
+                self._provider(seq, entry)
+        self._expires()
+
+    def sign(self, signatures: Sequence[tuple[int, int]]) -> None:
+        """Tell the payer's signatures as (seq, acked), in order of making: they decide which refusals are late."""
+        self._signed = sorted(set(signatures))
+        by_charge = {claim.seq: claim for order in self.orders.values() for claim in order.claims}
+        for seq, entry in enumerate(self._mine, 1):
+            if entry.kind == K.ENTRY_KIND_REFUSE:
+                self._refuse(seq, entry, by_charge)
+            elif entry.kind == K.ENTRY_KIND_WITHDRAW:
+                claim = by_charge.get(entry.withdraw.entry_seq)
+                if claim is not None and claim.refused(seq):
+                    claim.marks.append((seq, False))
+
+    def _refuse(self, seq: int, entry: pb.Entry, by_charge: dict[int, Claimed]) -> None:
+        claim = by_charge.get(entry.refuse.entry_seq)
+        if claim is None:
+            return
+        acked = max((acked for signed, acked in self._signed if signed < seq), default=0)
+        if acked < claim.seq <= entry.seen and not claim.refused(seq):
+            claim.marks.append((seq, True))
+        else:
+            self.void[0][seq] = "a refusal that comes too late, or twice"
+
+    # -- entries ----------------------------------------------------------------------------------
+
+    def _order(self, seq: int, entry: pb.Entry, window: int, longest: int) -> None:
+        body = entry.order
+        prices = [(line.num, line.den) for line in body.prices]
+        units = [line.unit for line in body.prices]
+        sound = (
+            all(num >= 0 and den > 0 for num, den in prices)
+            and 0 <= body.grant <= body.max_charge
+            and entry.at < body.deadline <= min(entry.at + longest, 2**63 - 1 - window)
+            and len(body.id) == 36
+            and 16 <= len(body.nonce) <= 32
+            and len(set(units)) == len(units) <= 16
+        )
+        if sound:
+            self.orders[seq] = Order(seq, entry, window)
+        else:
+            self.void[0][seq] = "an order that cannot be"
+
+    def _grants(self) -> None:
+        for seq, entry in enumerate(self._mine, 1):
+            if entry.kind != K.ENTRY_KIND_GRANT:
+                continue
+            order = self.orders.get(entry.grant.order_seq) if entry.grant.order_seq < seq else None
+            if order is None or not order.grants[-1][1] < entry.grant.amount <= order.most:
+                self.void[0][seq] = "a grant of nothing"
+            else:
+                order.grants.append((seq, entry.grant.amount))
+
+    def _provider(self, seq: int, entry: pb.Entry) -> None:
+        name = PROVIDER_KINDS[entry.kind]
+        body: Any = getattr(entry, name)
+        order = self.orders.get(body.order_seq) if body.order_seq <= entry.seen else None
+        why = "speaks of no order" if order is None else getattr(self, "_" + name)(order, seq, entry.seen, body)
+        if why:
+            self.void[1][seq] = f"a {name} that {why}"
+
+    def _charge(self, order: Order, seq: int, seen: int, body: pb.Charge) -> str:
+        quantities = tuple(body.quantities)
+        before = order.claims[-1].quantities if order.claims else (0,) * len(quantities)
+        granted = max(amount for at, amount in order.grants if at <= seen)
+        faults = {
+            "comes after the end": bool(order.end_seq),
+            "counts other lines": len(quantities) != len(order.prices) or any(q < 0 for q in quantities),
+            "counts backwards": any(now < then for now, then in zip(quantities, before, strict=False)),
+            "goes beyond the grant": not 0 <= body.amount <= granted,
+            "does not add up": body.amount
+            != sum(-(-q * num // den) for q, (num, den) in zip(quantities, order.prices, strict=False)),
+        }
+        why = next((why for why, found in faults.items() if found), "")
+        if not why:
+            order.claims.append(Claimed(seq, body.amount, quantities, body.final, []))
+        return why
+
+    def _reject(self, order: Order, seq: int, seen: int, body: pb.Reject) -> str:
+        if order.end_seq or order.claims:
+            return "comes after a charge or the end"
+        order.rejected = seq
+        return ""
+
+    def _credit(self, order: Order, seq: int, seen: int, body: pb.Credit) -> str:
+        charged = order.claims[-1].amount if order.claims else 0
+        left = charged - sum(amount for _, _, amount in order.credits)
+        if order.rejected or not 1 <= body.amount <= left:
+            return "takes back more than there is"
+        order.credits.append((seq, seen, body.amount))
+        return ""
+
+    def _expires(self) -> None:
+        for seq, entry in enumerate(self._mine, 1):
+            if entry.kind != K.ENTRY_KIND_EXPIRE:
+                continue
+            order = self.orders.get(entry.expire.order_seq) if entry.expire.order_seq < seq else None
+            if order is None or order.expire_seq or entry.at < order.claim_until:
+                self.void[0][seq] = "an expire that is early, or of nothing"
+            elif 0 < order.end_seq <= entry.seen:
+                self.void[0][seq] = "an expire of what had ended"
+            else:
+                order.expire, order.expire_seq = entry, seq
+        for order in self.orders.values():
+            self._void_late(order)
+
+    def _void_late(self, order: Order) -> None:
+        """What a provider says of an order whose expire it has seen is no crossing but a fault."""
+        if order.expire_seq:
+            for seq, entry in enumerate(self._theirs, 1):
+                kinds = (K.ENTRY_KIND_CHARGE, K.ENTRY_KIND_REJECT)
+                if entry.kind in kinds and entry.seen >= order.expire_seq:
+                    body: Any = getattr(entry, PROVIDER_KINDS[entry.kind])
+                    if body.order_seq == order.seq:
+                        self.void[1][seq] = "a claim for what has expired"
+
+    # -- sums -------------------------------------------------------------------------------------
+
+    def agreed(self, upto: int, acked: int) -> int:
+        """The payer's agreed total at a pair of seqs."""
+        return sum(order.agreed(upto, acked) for seq, order in self.orders.items() if seq <= upto)
+
+    def posted(self) -> int:
+        """Everything charged less everything credited, at the end of both logs."""
+        return sum(order.posted(2**63, 2**63) for order in self.orders.values())

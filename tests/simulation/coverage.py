@@ -1,0 +1,108 @@
+"""What the worlds have reached: rows of the core's tables, faults by kind, and which entries each fault met.
+
+The tables of the core are wrapped in mappings that count look-ups; nothing else of the core is touched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1 import link_pb2 as lk
+from intertie.v1.task_pb2 import TaskState
+from intertie_node.core import holds, invocations, ledger, link, peering
+from intertie_node.core.opening import Phase, Signal
+
+OPEN_TAG = lk.Frame(open=b"x").SerializeToString()[:1]
+COUNTED = (
+    ("holds", holds, "HOLD_TABLE", (ledger,)),
+    ("tasks", invocations, "TASK_TABLE", ()),
+    ("opening", link, "OPENING_TABLE", ()),
+    ("peering", peering, "PEERING_TABLE", ()),
+)
+"""(name, module that looks up, attribute, modules that look up too)."""
+
+
+class Counting(dict[Any, Any]):
+    """A table that counts which rows were looked up."""
+
+    def __init__(self, rows: Any) -> None:
+        super().__init__(rows)
+        self.reached: Counter[Any] = Counter()
+
+    def __getitem__(self, key: Any) -> Any:
+        self.reached[key] += 1
+        return super().__getitem__(key)
+
+
+def count_tables() -> dict[str, Counting]:
+    """Wrap the core's tables, once a process."""
+    if not _TABLES:
+        for name, module, attribute, others in COUNTED:
+            table = Counting(getattr(module, attribute))
+            for each in (module, *others):
+                setattr(each, attribute, table)
+            _TABLES[name] = table
+    return _TABLES
+
+
+_TABLES: dict[str, Counting] = {}
+
+
+class Coverage:
+    """Counters of one world."""
+
+    def __init__(self) -> None:
+        self.tables = count_tables()
+        self.faults: Counter[str] = Counter()
+        self.met: Counter[tuple[str, str]] = Counter()
+        """(kind of fault, kind of entry) → how often."""
+        self._before = {name: Counter(table.reached) for name, table in self.tables.items()}
+
+    def hit(self, fault: str, kinds: Iterable[int]) -> None:
+        """A fault has met entries of these kinds."""
+        for kind in kinds:
+            self.met[fault, kind_name(kind)] += 1
+
+    def frame(self, phase: Phase, frame: bytes) -> None:
+        """A frame arrives at a link in this phase: the rows of the opening that frames stand for."""
+        signal = Signal.OPEN_FRAME if frame[:1] == OPEN_TAG else Signal.ENTRY_FRAME
+        self.tables["opening"].reached[phase, signal] += 1
+
+    def rows(self) -> dict[str, int]:
+        """Rows of tables that this world has looked up: "table: state, signal" → how often."""
+        found = {}
+        for name, table in self.tables.items():
+            for key, count in (table.reached - self._before[name]).items():
+                found[row_name(name, key)] = count
+        return found
+
+
+def row_name(table: str, key: Any) -> str:
+    """A row of a table as text."""
+    state, signal = key
+    of_state, of_signal = {"holds": (_name, kind_name), "tasks": (_task, _name)}.get(table, (_name, _name))
+    return f"{table}: {of_state(state)}, {of_signal(signal)}"
+
+
+def all_rows() -> set[str]:
+    """Every row of every counted table."""
+    return {row_name(name, key) for name, table in count_tables().items() for key in table}
+
+
+def _name(value: Any) -> str:
+    return str(value.name)
+
+
+def _task(state: int) -> str:
+    return TaskState.Name(state).removeprefix("TASK_STATE_")  # type: ignore[arg-type]
+
+
+def kind_name(kind: int) -> str:
+    """The name of a kind of entry."""
+    try:
+        return pb.EntryKind.Name(kind).removeprefix("ENTRY_KIND_").lower()  # type: ignore[arg-type]
+    except ValueError:
+        return f"kind {kind}"

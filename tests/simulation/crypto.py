@@ -1,0 +1,28 @@
+"""Signatures of simulated worlds are real; each is verified once.
+
+A verification is a pure function of key, message and signature, and advertisements repeat the same ones over
+and over: its result is kept. A wrong signature stays wrong.
+"""
+
+from __future__ import annotations
+
+from intertie.keys import PublicKey
+
+MAX_KEPT = 200_000
+_plain = PublicKey.verify
+_kept: dict[tuple[bytes, bytes, bytes], bool] = {}
+
+
+def _verify(key: PublicKey, signature: bytes, data: bytes) -> bool:
+    question = (key.spki, signature, data)
+    answer = _kept.get(question)
+    if answer is None:
+        if len(_kept) > MAX_KEPT:
+            _kept.clear()
+        answer = _kept[question] = _plain(key, signature, data)
+    return answer
+
+
+def keep_verifications() -> None:
+    """From now on in this process, verify nothing twice."""
+    PublicKey.verify = _verify  # type: ignore[method-assign]

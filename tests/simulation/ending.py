@@ -1,0 +1,229 @@
+"""What must hold when faults are over and the network is drained (design §9, invariants 3, 7, 19 and the bounds).
+
+Both sides of every link hold the same logs and the same account; an own recomputation from the logs alone
+(`balances`) finds the same; every invocation has ended once; nothing is reserved for anybody; books and
+budgets say what the logs say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from tests.simulation.balances import LaneBook, Order
+from tests.simulation.node import PROBE, Node
+
+from intertie.v1 import link_pb2 as lk
+from intertie.v1.invocation_pb2 import Outcome
+from intertie_node.core.ledger import ME, THEM
+from intertie_node.core.opening import Phase
+from intertie_node.core.sinks import Rate
+from intertie_node.core.tasks import TERMINAL
+from intertie_node.core.world import StoredInvocation
+
+CHECKED_SIGNATURES = 25
+Books = dict[tuple[int, str, int], LaneBook]
+"""(grid, link, payer) → the lane as that grid's disk tells it."""
+
+
+def honest_links(sim: Any) -> list[tuple[Node, Node, str]]:
+    """Both grids and the name of every link between honest grids."""
+    found = []
+    for genesis, peering in zip(sim.genesis, sim.plan.peerings, strict=True):
+        a, b = sim.grids[peering.a], sim.grids[peering.b]
+        if isinstance(a, Node) and isinstance(b, Node):
+            found.append((a, b, genesis.hex()))
+    return found
+
+
+def stuck(sim: Any, node: Node, inv: Any) -> bool:
+    """Whether an invocation waits for a hostile grid that never lets the link open again."""
+    sides = [inv.source, inv.sink]
+    links = [side.link for side in sides if hasattr(side, "link")]
+    return any(not link.can_append and not isinstance(sim.grid_of(link.peer.fingerprint), Node) for link in links)
+
+
+def at_rest(sim: Any) -> bool:
+    """Whether nothing is open between honest grids."""
+    if not all(node.alive and node.turns.idle for node in sim.nodes):
+        return False
+    for a, b, name in honest_links(sim):
+        for link in (a.world.links[name], b.world.links[name]):
+            if link.phase is not Phase.OPEN or any(lane.open for lane in link.ledger.lanes):
+                return False
+    return all(
+        (inv.ended and inv.finished) or stuck(sim, node, inv)
+        for node in sim.nodes
+        for inv in node.world.invocations.values()
+    ) and all(call.over for call in sim.consumers.calls.values())
+
+
+def no_room(sim: Any, call: Any) -> bool:
+    """Whether a limit of the peering really leaves no room for a call."""
+    target = sim.grids[call.args["target"]]
+    for link in call.node.world.links.values():
+        if link.peer.fingerprint == target.fingerprint:
+            lane, terms, most = link.ledger.lanes[ME], link.terms, call.request.max_charge
+            return bool(
+                lane.gross + most > terms.credit_limit[ME]
+                or lane.unagreed + most > terms.max_unagreed[ME]
+                or lane.open >= terms.max_open_holds
+            )
+    return False
+
+
+def verdict(judge: Any) -> None:
+    """Judge the whole world. Raises: Violation."""
+    sim = judge.sim
+    for call in sim.consumers.calls.values():
+        judge.check(call.over, "every call has an end", call.key)
+        lossy = any(node.restored for node in sim.nodes) or not isinstance(sim.grids[call.args["target"]], Node)
+        judge.check(call.whole_output or lossy, "a completed call has its whole output", call.key)
+    for a, b, name in honest_links(sim):
+        _converged(judge, a, b, name)
+    books: Books = {}
+    for node in sim.nodes:
+        for name, link in node.world.links.items():
+            _recomputed(judge, node, name, link, books)
+        _ended(judge, node)
+        _paid(judge, node, books)
+        _relayed(judge, node, books)
+
+
+# -- both sides ---------------------------------------------------------------------------------------
+
+
+def _converged(judge: Any, a: Node, b: Node, name: str) -> None:
+    one, two = a.world.links[name], b.world.links[name]
+    who = f"{a.identity.grid} and {b.identity.grid}"
+    judge.check(one.phase is two.phase is Phase.OPEN, "healed links are open", f"{who}: {one.phase}, {two.phase}")
+    logs = [(log.seq, log.head) for log in one.pair.logs]
+    mirrored = [(log.seq, log.head) for log in two.pair.logs[::-1]]
+    judge.check(logs == mirrored, "both sides hold the same logs", f"{who}: {logs} {mirrored}")
+    lanes = [_lane(lane) for lane in one.ledger.lanes]
+    others = [_lane(lane) for lane in two.ledger.lanes[::-1]]
+    judge.check(lanes == others, "both sides hold the same account", f"{who}: {lanes} {others}")
+    acked, seqs = one.ledger.acked, [log.seq for log in one.pair.logs]
+    judge.check(acked == seqs[::-1], "everything is acknowledged", f"{who}: acked {acked} of {seqs[::-1]}")
+
+
+def _lane(lane: Any) -> tuple[int, ...]:
+    return lane.posted, lane.pending, lane.granted, lane.agreed, lane.open, lane.earned
+
+
+# -- the logs alone -----------------------------------------------------------------------------------
+
+
+def _recomputed(judge: Any, node: Node, name: str, link: Any, books: Books) -> None:
+    window, longest = link.terms.claim_window_ms, link.terms.max_hold_ms
+    logs = [[row[3] for row in node.disk.log(name, side)] for side in (ME, THEM)]
+    peer = judge.sim.grid_of(link.peer.fingerprint)
+    honest = isinstance(peer, Node)
+    who = f"{node.identity.grid} with {peer.identity.grid}"
+    for payer in (ME, THEM):
+        book = LaneBook(logs[payer], logs[1 - payer], window, longest)
+        signed = _signatures(node, peer, name, payer)
+        book.sign([(s.seq, s.acked) for s in signed])
+        books[node.index, name, payer] = book
+        lane = link.ledger.lanes[payer]
+        told = f"{who}, payer {payer}: {lane.posted}, logs {book.posted()}"
+        judge.check(lane.posted == book.posted(), "charges are those of the logs", told)
+        _check_totals(judge, book, signed, f"{who}, payer {payer}")
+        own = [book.void[0] if payer == ME else book.void[1]]
+        own += [book.void[1] if payer == ME else book.void[0]] if honest else []
+        for void in own:
+            judge.check(not void, "an honest grid writes nothing void", f"{who}: {void}")
+        open_ = [order.seq for order in book.orders.values() if order.open]
+        stuck_ = not honest and not link.can_append
+        judge.check(not open_ or stuck_, "every hold ends", f"{who}, payer {payer}: {open_}")
+        _check_books(judge, node, name, payer, book.posted(), who)
+
+
+def _signatures(node: Node, peer: Any, name: str, payer: int) -> list[lk.HeadSignature]:
+    """All signatures of a lane's payer that either disk holds."""
+    rows = {row[2:4]: row[4] for row in node.disk.signed(name, payer)}
+    if isinstance(peer, Node):
+        rows |= {row[2:4]: row[4] for row in peer.disk.signed(name, 1 - payer)}
+    return [lk.HeadSignature.FromString(rows[key]) for key in sorted(rows)]
+
+
+def _check_totals(judge: Any, book: LaneBook, signed: list[lk.HeadSignature], who: str) -> None:
+    for signature in signed[-CHECKED_SIGNATURES:]:
+        stated = int.from_bytes(signature.agreed_total, "big", signed=True)
+        found = book.agreed(signature.seq, signature.acked)
+        told = f"{who}: at {signature.seq}, {signature.acked} signed {stated}, logs {found}"
+        judge.check(stated == found, "signed totals are those of the logs", told)
+
+
+def _check_books(judge: Any, node: Node, name: str, payer: int, posted: int, who: str) -> None:
+    account, sign = (f"payable/{name}", -1) if payer == ME else (f"receivable/{name}", 1)
+    row = node.disk.row("balances", (account, "XTS"))
+    balance = sign * (row[2] - row[3]) if row else 0
+    judge.check(balance == posted, "books are those of the logs", f"{who}, {account}: {balance}, logs {posted}")
+
+
+# -- invocations --------------------------------------------------------------------------------------
+
+
+def _ended(judge: Any, node: Node) -> None:
+    stuck_keys = {key for key, inv in node.world.invocations.items() if stuck(judge.sim, node, inv)}
+    for row in node.disk.tables["invocations"].values():
+        if row[0] not in stuck_keys:
+            told = f"{node.identity.grid} {row[0]}: state {row[4]}, active {row[7]}"
+            judge.check(row[4] in TERMINAL and not row[7], "every invocation ends on every node", told)
+    left = [inv.key for inv in node.world.invocations.values() if inv.key not in stuck_keys]
+    judge.check(not left, "what has ended is forgotten", f"{node.identity.grid}: {left}")
+    waiting = [inv.key for queue in node.world.waiting.values() for inv in queue]
+    judge.check(not waiting, "nothing waits for room for ever", f"{node.identity.grid}: {waiting}")
+    judge.check(not node.runs or _deaf(node), "no work goes on for nobody", f"{node.identity.grid}: {list(node.runs)}")
+
+
+def _deaf(node: Node) -> bool:
+    return all(run.deaf for run in node.runs.values())
+
+
+def _paid(judge: Any, node: Node, books: Books) -> None:
+    """Budgets: nothing reserved, and spent what the calls cost."""
+    waits = any(stuck(judge.sim, node, inv) for inv in node.world.invocations.values())
+    if node.restored or waits:
+        return
+    orders = {order.id: order for (grid, _, payer), book in books.items() if (grid, payer) == (node.index, ME)
+              for order in book.orders.values()}  # fmt: skip
+    spent: dict[str, int] = {}
+    for row in node.disk.tables["invocations"].values():
+        if not row[1].startswith("link:"):
+            spent[row[1]] = spent.get(row[1], 0) + _cost(row, orders)
+    for name, _, _, reserved, paid, *_ in node.disk.all_rows("accounts"):
+        who = f"{node.identity.grid} {name}"
+        judge.check(reserved == 0, "nothing stays reserved", f"{who}: {reserved}")
+        told = f"{who}: {paid}, calls cost {spent.get(name, 0)}"
+        judge.check(paid == spent.get(name, 0), "budgets are those of the calls", told)
+    assert PROBE in node.world.books.accounts
+
+
+def _cost(row: tuple[Any, ...], orders: dict[str, Order]) -> int:
+    order = orders.get(row[0].partition("@")[0])
+    if order is not None:
+        return order.cost()
+    return Outcome.FromString(row[9]).receipt.charge if row[9] else 0
+
+
+def _relayed(judge: Any, node: Node, books: Books) -> None:
+    """A relay promises no more than it was promised, and claims what it pays."""
+    for row in node.disk.tables["invocations"].values():
+        stored = msgspec.msgpack.decode(row[8], type=StoredInvocation)
+        source, sink = stored.source, stored.sink
+        if source[0] != "order_source" or not sink or sink[0] != "order_sink":
+            continue
+        up = books[node.index, source[1], THEM].orders.get(source[2])
+        down = books[node.index, sink[1], ME].orders.get(sink[2])
+        if up is None or down is None:
+            continue
+        rate = msgspec.convert(sink[3], type=Rate)
+        granted, most = down.grants[-1][1], rate.down(up.grants[-1][1])
+        told = f"{node.identity.grid} {row[0]}: grants {granted} of {most}"
+        judge.check(granted <= most, "a relay grants no more than it was granted", told)
+        claimed = [c.amount for c in up.claims if c.final]
+        if claimed and not up.expire_seq:
+            told = f"{node.identity.grid} {row[0]}: pays {down.cost()}, charges {claimed[-1]}"
+            judge.check(down.cost() <= claimed[-1], "a relay claims what it pays", told)

@@ -1,0 +1,371 @@
+"""Hostile grids: a link's other side that keeps its own logs and lies in them, for money or for harm.
+
+Each has a few habits (see `plan.HABITS`) and otherwise deals honestly, so that there is something to steal. It
+advertises an offer, serves what is ordered, buys what its neighbours sell; a habit bends one of these. What it
+says is real: signed by its key, in its chain, or spoiled after that (`tests.kit.rogue`, `tests.kit.misdeeds`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from tests.kit import misdeeds
+from tests.kit.rogue import K, Rogue
+from tests.kit.worlds import START, Identity, limits, make_offer
+from tests.simulation.plan import GridPlan
+from tests.simulation.runs import PRICES, TOKEN, script
+from tests.simulation.wire import End
+
+from intertie.errors import IntertieError
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1 import link_pb2 as lk
+from intertie.v1.catalog_pb2 import Advertisement
+from intertie.v1.event_pb2 import Event
+from intertie_node.core.catalog import KnownOffer
+from intertie_node.core.holds import HoldState
+from intertie_node.core.ledger import THEM
+from intertie_node.core.pair import Fact
+
+OFFERS = tuple(PRICES)
+
+
+class Face(Rogue):
+    """What a hostile grid is on one link."""
+
+    grid_of: HostileGrid
+    end: End | None = None
+    told: list[bytes]
+    heard_groups: list[tuple[int, list[bytes], lk.HeadSignature]]
+    advertised = False
+
+    def _take(self, frame: lk.Frame) -> None:
+        before = len(self.facts)
+        answers, self.answers = self.answers, False
+        try:
+            super()._take(frame)
+        finally:
+            self.answers = answers
+        fresh = self.facts[before:]
+        self.grid_of.noticed(self, fresh)
+        if frame.entries and answers and self.opened:
+            self.say()
+
+    def hear(self, data: bytes) -> None:
+        """Take a frame, and keep what a restored neighbour will want back."""
+        frame = lk.Frame.FromString(data)
+        if frame.HasField("signature"):
+            self.heard_groups.append((frame.first_seq, list(frame.entries), frame.signature))
+        super().hear(data)
+
+    def _their_open(self, sealed: bytes) -> None:
+        """Say what the neighbour lacks of both logs, interleaved as they grew."""
+        own, self.groups = self.groups, []
+        try:
+            super()._their_open(sealed)
+        finally:
+            self.groups = own
+        if self.their_open is None or not self.opened:
+            return
+        at, theirs = self.their_open.other.seq, self.their_open.own.seq
+        if self.heard_groups:
+            self.send(lk.Frame(returned_signature=self.heard_groups[-1][2]).SerializeToString())
+        mine = [group for group in own if group[2].seq > at]
+        back = [group for group in self.heard_groups if group[1] and group[2].seq > theirs]
+        while mine or back:
+            if mine and (mine[0][2].acked <= theirs or not back):
+                first, entries, signature = mine.pop(0)
+                at = signature.seq
+                self.send(lk.Frame(first_seq=first, entries=entries, signature=signature).SerializeToString())
+            elif back[0][2].acked <= at or not mine:
+                first, entries, signature = back.pop(0)
+                theirs = signature.seq
+                frame = lk.Frame(first_returned=first, returned=entries, returned_signature=signature)
+                self.send(frame.SerializeToString())
+            else:
+                return
+
+    def spoken(self, frame: bytes) -> None:
+        """Send, and keep a copy for replaying."""
+        if self.end is not None:
+            self.told.append(frame)
+            del self.told[:-40]
+            self.end.send(frame)
+
+
+class HostileGrid:
+    """One hostile grid."""
+
+    alive, frozen, life, reading_ms = True, False, 0, 0
+
+    def __init__(self, sim: Any, index: int, plan: GridPlan) -> None:
+        self.sim = sim
+        self.index = index
+        self.habits = plan.habits
+        self.identity = Identity(f"h{index:02}.example")
+        self.fingerprint = self.identity.fingerprint
+        self._rng = Random(f"hostile {sim.plan.seed} {index}")
+        self._offers = [make_offer(self.fingerprint, name, PRICES[name]) for name in OFFERS]
+        self._peers: list[tuple[int, Any]] = []
+        self._faces: dict[int, Face] = {}
+        """By peering."""
+        self._orders: list[tuple[Face, int]] = []
+        self.deeds = 0
+        """Hostile acts until now."""
+
+    def offers(self) -> list[bytes]:
+        """What it serves to those who fetch."""
+        return self._offers
+
+    def peered(self, number: int, node: Any) -> None:
+        """An honest grid has an agreement with this one."""
+        self._peers.append((number, node))
+
+    def now(self) -> int:
+        """True time."""
+        return int(START + self.sim.now)
+
+    # -- streams ----------------------------------------------------------------------------------
+
+    def answered(self, end: End) -> None:
+        """A neighbour has dialled."""
+        number = end.stream.link
+        face = self._faces.get(number)
+        if face is None:
+            face = self._faces[number] = self._face(number, end.other.owner)
+            self._act_later(face)
+        if face.end is not None:
+            return
+        face.end = end
+        face.connected(face.spoken, dialled=False)
+
+    def _face(self, number: int, node: Any) -> Face:
+        plain = self.sim.rogue(node, self.identity)
+        face = Face.__new__(Face)
+        face.__dict__.update(plain.__dict__)
+        keys, own = {node.identity.key.public.key_id: node.identity.key.public}, self.identity.key.public
+        face.pair.keys = lambda side: {own.key_id: own} if side == 0 else keys
+        face.now, face.limits = self.now, limits()
+        face.grid_of, face.told, face.heard_groups, face.relax = self, [], [], True
+        face.answers = "withhold" not in self.habits
+        face.mute = False
+        return face
+
+    def hear(self, end: End, frame: bytes) -> None:
+        """A frame of a neighbour."""
+        face = self._faces.get(end.stream.link)
+        if face is not None and face.end is end:
+            try:
+                face.hear(frame)
+            except (IntertieError, AssertionError, KeyError, ValueError):
+                face.relax = True
+            if face.opened and not face.advertised:
+                self._advertise(face)
+        end.taken()
+
+    def stream_lost(self, end: End) -> None:
+        """A stream has gone."""
+        face = self._faces.get(end.stream.link)
+        if face is not None and face.end is end:
+            face.end, face.advertised = None, False
+
+    # -- dealing ----------------------------------------------------------------------------------
+
+    def _advertise(self, face: Face) -> None:
+        face.advertised = True
+        items = face.advertise(self._offers)
+        if "hijack" in self.habits:
+            items[1:1] = self._hijacked(face)
+        face.say(advertisements=items)
+
+    def _hijacked(self, face: Face) -> list[Advertisement]:
+        """Routes under the names of others: another key, and a path that it is not on."""
+        self.deeds += 1
+        victim = self._rng.choice(self.sim.nodes)
+        twin = Identity(victim.identity.grid)
+        twin.root, twin.key = self.identity.root, self.identity.key
+        stolen = face.advertise(self._offers, tariff_seq=1, path_names=[victim.identity.grid])[:1]
+        forged = face.advertise(self._offers, tariff_seq=1, path=[self.fingerprint, victim.fingerprint])[:1]
+        forged[0].route.ClearField("descriptors")
+        forged[0].route.descriptors.extend(victim.identity.chain)
+        return [*stolen, *forged]
+
+    def noticed(self, face: Face, facts: list[Fact]) -> None:
+        """A neighbour has written entries."""
+        for fact in facts:
+            if fact.void is None and fact.entry.kind == K.ENTRY_KIND_ORDER:
+                self._later(face, self._delay(fact.entry.order), lambda seq=fact.seq: self._serve(face, seq))
+            elif fact.entry.kind == K.ENTRY_KIND_CHARGE and "refuse_all" in self.habits:
+                self.deeds += 1
+                body = pb.Refuse(entry_seq=fact.seq, rule="RECORD_MISMATCH")
+                face.write(K.ENTRY_KIND_REFUSE, refuse=body)
+
+    def _delay(self, order: pb.Order) -> float:
+        if "charge_late" in self.habits and self._rng.random() < 0.6:
+            return order.deadline - self.now() + self._rng.choice((-20, 500, 1_500, 4_000, 12_000))
+        return float(self._rng.choice((3, 40, 300)))
+
+    def _later(self, face: Face, ms: float, act: Callable[[], None]) -> None:
+        def deed() -> None:
+            if face.end is not None and face.opened:
+                try:
+                    act()
+                except (IntertieError, AssertionError, KeyError, ValueError, IndexError):
+                    face.relax = True
+
+        self.sim.after(max(1, ms), deed)
+
+    def _serve(self, face: Face, seq: int) -> None:
+        """Answer an order: honestly, or as the habits say."""
+        hold = face.ledger.holds.get((THEM, seq))
+        if hold is None or "silence" in self.habits:
+            return
+        bent = [habit for habit in self.habits if habit in SERVICE] if self._rng.random() < 0.7 else []
+        if "refuse_all" in self.habits:
+            face.write(K.ENTRY_KIND_REJECT, reject=pb.Reject(order_seq=seq))
+            face.say()
+        elif bent:
+            self.deeds += 1
+            SERVICE[self._rng.choice(bent)](self, face, seq)
+        else:
+            usage = {"order": 1}
+            face.write(K.ENTRY_KIND_CHARGE, charge=face.claim(seq, usage))
+            face.say(events=[face.result(seq)])
+
+    # -- own initiative ---------------------------------------------------------------------------
+
+    def _act_later(self, face: Face) -> None:
+        def act() -> None:
+            if not self.sim.over:
+                self._later(face, 1, lambda: self._act(face))
+                self._act_later(face)
+
+        self.sim.after(self._rng.choice((120, 400, 900)), act)
+
+    def _act(self, face: Face) -> None:
+        bent = [habit for habit in self.habits if habit in INITIATIVE]
+        if bent and self._rng.random() < 0.4:
+            self.deeds += 1
+            INITIATIVE[self._rng.choice(bent)](self, face)
+        elif self._rng.random() < 0.4:
+            self._buy(face)
+
+    def _known(self, face: Face) -> KnownOffer:
+        origins = [node for node in self.sim.nodes if node.fingerprint in face.routes]
+        return self._rng.choice(origins).own_offer(self._rng.choice(OFFERS))
+
+    def _buy(self, face: Face, **changes: Any) -> int:
+        offer = self._known(face)
+        said = {
+            "number": 0, "offer": offer.offer.name, "pieces": self._rng.randrange(4), "pause": 30,
+            "tokens": self._rng.choice((3, 90)), "end": self._rng.choice(("done", "done", "hang")),
+        }  # fmt: skip
+        terms = {"max_charge": 300, "grant": 300, "deadline": self.now() + self._rng.choice((500, 3_000, 9_000))}
+        return face.buy(offer, script(said), **{**terms, **changes})
+
+
+# -- habits of a provider -----------------------------------------------------------------------------
+
+
+def _overcharge(grid: HostileGrid, face: Face, seq: int) -> None:
+    deed = grid._rng.choice(list(misdeeds.VOID_CHARGES.values()))
+    deed.act(face, seq)
+
+
+def _charge_twice(grid: HostileGrid, face: Face, seq: int) -> None:
+    grid._rng.choice(list(misdeeds.AFTER_END.values())).act(face, seq)
+
+
+def _forge(grid: HostileGrid, face: Face, seq: int) -> None:
+    grid._rng.choice(list(misdeeds.UNPROVEN_CHARGES.values())).act(face, seq)
+
+
+def _charge_late(grid: HostileGrid, face: Face, seq: int) -> None:
+    face.write(K.ENTRY_KIND_CHARGE, charge=face.claim(seq, {"order": 1, TOKEN: 10}))
+    face.say()
+
+
+SERVICE: dict[str, Callable[[HostileGrid, Face, int], None]] = {
+    "overcharge": _overcharge,
+    "charge_twice": _charge_twice,
+    "forge": _forge,
+    "charge_late": _charge_late,
+}
+
+
+# -- habits of its own accord -------------------------------------------------------------------------
+
+
+def _equivocate(grid: HostileGrid, face: Face) -> None:
+    if grid._rng.random() < 0.3:
+        misdeeds.FRAMES["equivocating entry"].act(face, None)
+
+
+def _forge_frame(grid: HostileGrid, face: Face) -> None:
+    if grid._rng.random() < 0.2:
+        grid._rng.choice(list(misdeeds.FRAMES.values())).act(face, grid._known(face))
+
+
+def _replay(grid: HostileGrid, face: Face) -> None:
+    assert face.end is not None
+    for frame in grid._rng.sample(face.told, min(len(face.told), 5)):
+        face.end.send(frame)
+
+
+def _flood(grid: HostileGrid, face: Face) -> None:
+    for number in range(40):
+        event = Event(order_seq=number, number=number, chunk={"payload": {"data": b"x" * 500}})  # type: ignore[arg-type]
+        face.send(lk.Frame(ping=number, events=[event] * 5).SerializeToString())
+    for entry, _ in list(misdeeds.VOID_ENTRIES.values())[: grid._rng.randrange(20)]:
+        made = pb.Entry()
+        made.CopyFrom(entry)
+        made.seen, made.at = face.pair.logs[THEM].seq, max(face.now(), face.pair.logs[0].at)
+        face.append(made.SerializeToString(), made)
+    face.say()
+
+
+def _jam(grid: HostileGrid, face: Face) -> None:
+    """Holds that are never granted anything, as many as the limits take."""
+    for _ in range(6):
+        grid._buy(face, max_charge=2_000, grant=grid._rng.choice((0, 1, 2_000)), deadline=grid.now() + 9_000)
+
+
+def _raise_grants(grid: HostileGrid, face: Face) -> None:
+    """Order, let work be done, and never agree to what it cost."""
+    for (payer, seq), hold in list(face.ledger.holds.items()):
+        if payer == 0 and hold.state is HoldState.OPEN:
+            body = pb.Grant(order_seq=seq, amount=hold.terms.max_charge)
+            face.write(K.ENTRY_KIND_GRANT, grant=body)
+    grid._buy(face, max_charge=400, grant=50)
+
+
+def _misorder(grid: HostileGrid, face: Face) -> None:
+    """Orders that cannot be served, or are void."""
+    offer = grid._known(face)
+    if grid._rng.random() < 0.5:
+        grid._rng.choice(list(misdeeds.ORDERS.values())).act(face, offer)
+    else:
+        made = grid._rng.choice(list(misdeeds.VOID_ORDERS.values()))(face, offer)
+        face.write(K.ENTRY_KIND_ORDER, order=made.order)
+        face.say()
+
+
+INITIATIVE: dict[str, Callable[[HostileGrid, Face], None]] = {
+    "equivocate": _equivocate,
+    "forge": _forge_frame,
+    "replay": _replay,
+    "flood": _flood,
+    "jam": _jam,
+    "withhold": _raise_grants,
+    "refuse_all": _raise_grants,
+    "overcharge": _misorder,
+    "charge_twice": lambda grid, face: _cancel_everything(face),
+}
+
+
+def _cancel_everything(face: Face) -> None:
+    for (payer, seq), _ in list(face.ledger.holds.items())[-5:]:
+        if payer == 0:
+            face.write(K.ENTRY_KIND_CANCEL, cancel=pb.Cancel(order_seq=seq))
+    face.say()

@@ -1,0 +1,220 @@
+"""The judge of a simulated world: what must hold at every step, and what must hold when all has come to rest.
+
+At once: nothing is said or started that is not durable, nobody equivocates, books balance, limits hold, each
+invocation ends once, no node stops by itself, honest grids find no fault with each other. At the end
+(`verdict`): see `ending`. Each invariant is named in words, which are what a failure prints.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.simulation import ending
+from tests.simulation.disk import Disk
+from tests.simulation.node import Node
+
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1 import invocation_pb2 as iv
+from intertie.v1 import link_pb2 as lk
+from intertie.v1.event_pb2 import Event
+from intertie.v1.task_pb2 import TASK_STATE_COMPLETED, TaskState
+from intertie_node.core.effects import Changes
+from intertie_node.core.ledger import ME, THEM
+from intertie_node.core.tasks import TERMINAL
+from intertie_node.core.work import GiveInput, StartWork
+
+NO_FAULT = {"SUPERSEDED", "CLOCK", "SILENT_PEER", "NODE_DRAINING"}
+"""Reasons for which honest grids may close a stream between them."""
+NO_MORE = {"CREDIT_LIMIT", "UNAGREED_LIMIT", "TOO_MANY_ORDERS"}
+
+
+class Violation(AssertionError):  # noqa: N818 - it is a verdict, not a fault of the judge
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, detail: str) -> None:
+        super().__init__(f"{invariant}: {detail}")
+        self.invariant = invariant
+        self.detail = detail
+
+
+class Judge:
+    """Watches one world."""
+
+    def __init__(self, sim: Any) -> None:
+        self.sim = sim
+        self._said: dict[tuple[int, int], dict[int, bytes]] = {}
+        """(peering, author) → seq → entry bytes that an honest author has sent."""
+        self._ended: dict[tuple[int, str], int] = {}
+        """(grid, invocation) → its terminal state."""
+        self._started: set[tuple[int, str]] = set()
+        self._given: set[tuple[int, int, str, int]] = set()
+
+    def check(self, holds: bool, invariant: str, detail: str) -> None:
+        """Raise unless an invariant holds."""
+        if not holds:
+            raise Violation(invariant, f"at {self.sim.now:.1f} ms: {detail}")
+
+    def stopped(self, node: Node, error: BaseException) -> None:
+        """A step or a boot has raised."""
+        if not isinstance(error, Violation):
+            raise Violation("an honest node never stops by itself", f"{node.identity.grid}: {error!r}") from error
+
+    # -- saying and writing -----------------------------------------------------------------------
+
+    def said(self, end: Any, frame: lk.Frame) -> tuple[int, ...]:
+        """An honest grid sends a frame; returns the kinds of its own entries."""
+        node, stream = end.owner, end.stream
+        link = self.sim.genesis[stream.link].hex()
+        if frame.HasField("signature"):
+            self._durable(node, link, frame.signature)
+        if frame.HasField("close"):
+            self._closed(node, end, frame.close)
+        kinds = []
+        log = self._said.setdefault((stream.link, node.index), {})
+        for seq, data in enumerate(frame.entries, frame.first_seq):
+            kinds.append(pb.Entry.FromString(data).kind)
+            if log.setdefault(seq, data) != data:
+                self._equivocated(end, seq)
+                log[seq] = data
+        return tuple(kinds)
+
+    def _durable(self, node: Node, link: str, signature: lk.HeadSignature) -> None:
+        mine, theirs = node.disk.log(link, ME), node.disk.log(link, THEM)
+        held = (
+            len(mine) >= signature.seq
+            and len(theirs) >= signature.acked
+            and (not signature.seq or mine[signature.seq - 1][4] == signature.head)
+            and (not signature.acked or theirs[signature.acked - 1][4] == signature.acked_head)
+        )
+        durable = f"durable are {len(mine)}, {len(theirs)}"
+        told = f"{node.identity.grid} signs seqs {signature.seq}, {signature.acked}; {durable}"
+        self.check(held, "nothing is said that is not durable", told)
+
+    def _equivocated(self, end: Any, seq: int) -> None:
+        """Two entries at one seq: a fault, unless the peer has said that it holds neither."""
+        peer = lk.Open.FromString(end.other.opened)
+        told = f"{end.owner.identity.grid} sends a second entry {seq}; the peer's Open names {peer.other.seq}"
+        self.check(bool(end.other.opened) and peer.other.seq < seq, "an honest grid never equivocates", told)
+
+    def _closed(self, node: Node, end: Any, close: Any) -> None:
+        peer = end.other.owner
+        both_restored = node.restored and getattr(peer, "restored", False)
+        told = f"{node.identity.grid} closes with {close.reason}: {close.message}"
+        fine = close.reason in NO_FAULT or not isinstance(peer, Node) or both_restored
+        self.check(fine, "honest grids find no fault with each other", told)
+
+    def restored(self, node: Node, copy: Disk) -> None:
+        """A node loses what it has written since a copy."""
+        for seen in (self._started, self._ended):
+            for key in [key for key in seen if key[0] == node.index]:
+                seen.discard(key) if isinstance(seen, set) else seen.pop(key)  # type: ignore[attr-defined]
+
+    def computed(self, node: Node) -> None:
+        """A batch was computed: limits hold, amounts are no debts of nobody."""
+        name = node.identity.grid
+        for link in node.world.links.values():
+            terms = link.terms
+            for payer, lane in enumerate(link.ledger.lanes):
+                sound = lane.posted >= 0 and lane.pending >= 0 and lane.granted >= lane.earned and lane.open >= 0
+                self.check(sound, "no amount falls below zero", f"{name}: {lane}")
+                if payer == THEM:
+                    unpaid = lane.posted - lane.agreed
+                    most, limit = terms.max_unagreed[payer], terms.credit_limit[payer]
+                    told = f"{name} has delivered {unpaid} that is not agreed of at most {most}"
+                    self.check(unpaid <= most, "a provider's loss stays within max_unagreed", told)
+                    told = f"{name} is owed {lane.posted} of at most {limit}"
+                    self.check(lane.posted <= limit, "a provider's loss stays within the credit limit", told)
+                elif not node.restored:
+                    told = f"{name}: {lane} of {terms.credit_limit[ME]}, {terms.max_unagreed[ME]}"
+                    kept = lane.gross <= terms.credit_limit[ME] and lane.unagreed <= terms.max_unagreed[ME]
+                    self.check(kept, "a payer promises no more than was agreed", told)
+
+    def committed(self, node: Node, changes: Changes) -> None:
+        """A batch has become durable."""
+        if "balances" in changes.puts or "transfers" in changes.appends:
+            rows = node.disk.tables["balances"].values()
+            debits, credits_ = sum(row[2] for row in rows), sum(row[3] for row in rows)
+            self.check(debits == credits_, "debits equal credits", f"{node.identity.grid}: {debits}, {credits_}")
+        for row in changes.puts.get("accounts", {}).values():
+            if row is not None and not node.restored:
+                sound = row[3] >= 0 and row[4] >= 0 and row[3] + row[4] <= row[2]
+                self.check(sound, "no consumer spends beyond its budget", f"{node.identity.grid}: {row}")
+        for row in changes.puts.get("invocations", {}).values():
+            if row is not None:
+                self._moved(node, row[0], row[4])
+
+    def _moved(self, node: Node, key: str, state: int) -> None:
+        before = self._ended.get((node.index, key))
+        told = f"{node.identity.grid} {key}: {before} and then {state}"
+        self.check(before in (None, state), "an invocation ends once on a node", told)
+        if state in TERMINAL:
+            self._ended[node.index, key] = state
+
+    def started(self, node: Node, work: StartWork) -> None:
+        """Work is being started."""
+        key, name = work.invocation, node.identity.grid
+        row = node.disk.row("invocations", (key,))
+        self.check(row is not None, "no work without a durable invocation", f"{name} starts {key}")
+        assert row is not None
+        if row[1].startswith("link:"):
+            _, link, seq = row[1].split(":")
+            durable = len(node.disk.log(link, THEM)) >= int(seq) and node.disk.row("holds", (link, THEM, int(seq)))
+            self.check(bool(durable), "no work without a durable order", f"{name} starts {key}")
+        again = (node.index, key) in self._started and work.offer != "echo"
+        self.check(not again, "only idempotent work runs twice", f"{name} starts {key} again")
+        self._started.add((node.index, key))
+
+    def given(self, node: Node, key: str, work: GiveInput) -> None:
+        """A run is given a reply."""
+        once = (node.index, node.life, key, work.request)
+        told = f"{node.identity.grid} {key} request {work.request}"
+        self.check(once not in self._given, "a reply is given once", told)
+        self._given.add(once)
+
+    # -- consumers --------------------------------------------------------------------------------
+
+    def event_in_order(self, call: Any, event: Event) -> None:
+        """A durable event reaches an application."""
+        lost = any(node.restored for node in self.sim.nodes)
+        told = f"{call.key}: event {event.number} after {call.seen}"
+        self.check(event.number == call.seen + 1 or lost, "durable events come in order, each once", told)
+
+    def outcome(self, call: Any, outcome: iv.Outcome) -> None:
+        """An application is told how its call has ended."""
+        lost = call.node.restored
+        before = call.outcome
+        state = TaskState.Name(outcome.state)
+        if before is not None:
+            same = before.state == outcome.state and before.output == outcome.output
+            self.check(same or lost, "the same id has the same reply", f"{call.key}: {state} after another")
+        told = f"{call.key} is charged {outcome.receipt.charge} of {call.request.max_charge}"
+        self.check(outcome.receipt.charge <= call.request.max_charge, "no call costs more than its maximum", told)
+        self.check(outcome.state in TERMINAL, "an outcome is an end", f"{call.key}: {state}")
+
+    def accepted(self, call: Any) -> bool:
+        """Whether a call's grid has durably taken it."""
+        return not call.node.restored and call.node.disk.row("invocations", (call.key,)) is not None
+
+    def conflict(self, call: Any, item: iv.InvocationEvent) -> None:
+        """The answer to a known id with another body."""
+        told = f"{call.key}: {item}"
+        fine = item.refused.reason == "ID_CONFLICT" or call.node.restored
+        self.check(fine, "the same id with another body has no effect", told)
+
+    def probed(self, call: Any) -> None:
+        """A call between healed neighbours must have been served, unless a limit says why not."""
+        served = call.outcome is not None and call.outcome.state == TASK_STATE_COMPLETED
+        reason = call.refused or (call.outcome.problem.reason if call.outcome is not None else "no answer")
+        told = f"{call.node.identity.grid} calls {call.request.offer}: {reason}"
+        fine = served or (reason in NO_MORE and ending.no_room(self.sim, call))
+        self.check(fine, "a healed grid serves its neighbours", told)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def at_rest(self) -> bool:
+        """Whether nothing is open any more between honest grids."""
+        return ending.at_rest(self.sim)
+
+    def verdict(self) -> None:
+        """Everything that must hold when the world has come to rest."""
+        ending.verdict(self)

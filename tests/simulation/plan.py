@@ -1,0 +1,257 @@
+"""What happens in a simulated world, drawn from a seed before anything runs.
+
+A plan is data: grids, peerings, what consumers do, what goes wrong, when the world is quiet. Everything that
+is left to chance while it runs (latencies, jitter) comes from generators that are seeded by the plan's seed
+and by whose they are. The shrinker drops operations and faults from a plan and runs it again.
+
+Times are milliseconds since the start of the world, amounts minor units.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from msgspec import Struct
+
+SIZES = (2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 8, 12)
+SHAPES = ("line", "star", "ring", "random")
+BUSY_MS = 12_000
+HABITS = (
+    "equivocate", "overcharge", "charge_twice", "charge_late", "withhold", "refuse_all", "jam", "replay", "forge",
+    "hijack", "flood", "silence",
+)  # fmt: skip
+"""What hostile grids do (see `hostile`)."""
+FAULTS = (
+    "cut", "half_open", "delay", "partition", "second_stream", "crash", "crash_at", "restore", "slow_disk",
+    "full_disk", "jump", "freeze", "slow_reader", "suspend", "terminate", "drain",
+)  # fmt: skip
+"""What goes wrong (see `faults`)."""
+POINTS = ("before_commit", "after_commit", "after_send", "amid_sends")
+ENDINGS = ("done",) * 8 + ("fail", "die", "hang", "twice", "deaf", "refuse")
+"""How a backend ends its work (see `runs`)."""
+
+
+class GridPlan(Struct):
+    """One grid."""
+
+    skew: int = 0
+    """Milliseconds by which its clock leads true time."""
+    fee: int = 0
+    markup: tuple[int, int] = (1, 1)
+    tariff_ms: int = 3_600_000
+    event_credit: int = 64 * 1024
+    budgets: tuple[int, ...] = ()
+    """Of its consumers' accounts."""
+    habits: tuple[str, ...] = ()
+    """What a hostile grid does; none for an honest one."""
+
+
+class Peering(Struct):
+    """An agreement between two grids, by index; the first has proposed it."""
+
+    a: int
+    b: int
+    credit_limit: int
+    max_unagreed: int
+    window: int
+    skew: int
+    holds: int
+
+
+class Item(Struct):
+    """An operation of a consumer, or a fault."""
+
+    at: int
+    kind: str
+    args: dict[str, Any]
+
+    def __str__(self) -> str:
+        told = " ".join(f"{name}={value}" for name, value in self.args.items())
+        return f"{self.at:>6} ms  {self.kind} {told}"
+
+
+class Plan(Struct):
+    """A whole world."""
+
+    seed: int
+    shape: str
+    grids: list[GridPlan]
+    peerings: list[Peering]
+    ops: list[Item]
+    faults: list[Item]
+    lulls: list[tuple[int, int]]
+    """(from, to): nothing new happens, ticks are rare."""
+    end: int
+    """When faults are over and the world is drained."""
+
+    @property
+    def honest(self) -> list[int]:
+        """Indices of honest grids."""
+        return [n for n, grid in enumerate(self.grids) if not grid.habits]
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed."""
+    rng = Random(f"plan {seed}")
+    size = rng.choice(SIZES)
+    shape = rng.choice(SHAPES)
+    grids = [_grid(rng) for _ in range(size)]
+    edges = _edges(rng, shape, size)
+    if rng.random() < 0.35:
+        _add_hostile(rng, grids, edges)
+    peerings = [_peering(rng, a, b) for a, b in edges]
+    lulls = _lulls(rng, min(grid.tariff_ms for grid in grids))
+    end = BUSY_MS + sum(to - since for since, to in lulls) + (BUSY_MS if lulls else 0)
+    plan = Plan(seed, shape, grids, peerings, [], [], lulls, end)
+    plan.ops = _ops(rng, plan)
+    plan.faults = _faults(rng, plan) if rng.random() < 0.93 else []
+    return plan
+
+
+def _grid(rng: Random) -> GridPlan:
+    return GridPlan(
+        skew=rng.choice((0, 0, 0, rng.randint(-400, 400))),
+        fee=rng.choice((0, 0, 1, 7)),
+        markup=rng.choice(((1, 1), (1, 1), (11, 10), (4, 3))),
+        tariff_ms=rng.choice((3_600_000,) * 5 + (30_000, 6_000)),
+        event_credit=rng.choice((64 * 1024, 64 * 1024, 600)),
+        budgets=tuple(rng.choice((1_500, 20_000, 200_000)) for _ in range(3)),
+    )
+
+
+def _edges(rng: Random, shape: str, size: int) -> list[tuple[int, int]]:
+    if shape == "star":
+        edges = [(0, n) for n in range(1, size)]
+    elif shape == "random":
+        edges = [(rng.randrange(n), n) for n in range(1, size)]
+        extra = {tuple(sorted(rng.sample(range(size), 2))) for _ in range(size // 3)} if size > 2 else set()
+        edges += sorted(extra - set(edges))  # type: ignore[arg-type]
+    else:
+        edges = [(n - 1, n) for n in range(1, size)]
+        if shape == "ring" and size > 2:
+            edges.append((0, size - 1))
+    return [edge if rng.random() < 0.5 else edge[::-1] for edge in edges]
+
+
+def _add_hostile(rng: Random, grids: list[GridPlan], edges: list[tuple[int, int]]) -> None:
+    honest = len(grids)
+    for _ in range(rng.choice((1, 1, 2))):
+        habits = tuple(sorted(rng.sample(HABITS, rng.choice((1, 2, 3)))))
+        grids.append(GridPlan(habits=habits))
+        host = rng.randrange(honest)
+        edges.append((host, len(grids) - 1) if rng.random() < 0.5 else (len(grids) - 1, host))
+
+
+def _peering(rng: Random, a: int, b: int) -> Peering:
+    return Peering(
+        a,
+        b,
+        credit_limit=rng.choice((10**9, 10**9, 10**6, 4_000)),
+        max_unagreed=rng.choice((10**9, 5_000, 900, 300)),
+        window=rng.choice((1_000, 2_000, 8_000)),
+        skew=rng.choice((1_000, 1_000, 4_000)),
+        holds=rng.choice((4_096, 4_096, 4)),
+    )
+
+
+def _lulls(rng: Random, tariff_ms: int) -> list[tuple[int, int]]:
+    if rng.random() < 0.5:
+        return []
+    longest = 3_600_000 if tariff_ms > 600_000 else 20_000
+    return [(BUSY_MS, BUSY_MS + rng.randint(10_000, longest))]
+
+
+def _busy(rng: Random, plan: Plan) -> int:
+    """A moment at which the world is not in a lull."""
+    at = rng.randrange(1_200, BUSY_MS)
+    return plan.lulls[0][1] + at if plan.lulls and rng.random() < 0.5 else at
+
+
+# -- what consumers do --------------------------------------------------------------------------------
+
+
+def _ops(rng: Random, plan: Plan) -> list[Item]:
+    calls = [_call(rng, plan) for _ in range(rng.randint(8, 30) + 4 * len(plan.grids))]
+    calls.sort(key=lambda item: item.at)
+    others = []
+    for number, call in enumerate(calls):
+        if rng.random() < 0.2:
+            others.append(Item(call.at + rng.choice((0, 5, 60, 400, 3_000)), "cancel", {"call": number}))
+        if rng.random() < 0.15:
+            others.append(Item(call.at + rng.choice((0, 30, 900, 9_000)), "again", {"call": number}))
+        if rng.random() < 0.05:
+            others.append(Item(call.at + rng.choice((0, 30, 900, 9_000)), "conflict", {"call": number}))
+        if rng.random() < 0.04:
+            others.append(Item(call.at + rng.choice((30, 2_000)), "credit", {"call": number, "share": rng.random()}))
+        call.args["number"] = number
+    return sorted(calls + others, key=lambda item: item.at)
+
+
+def _call(rng: Random, plan: Plan) -> Item:
+    honest = plan.honest
+    grid = rng.choice(honest)
+    hops = rng.random()
+    near = [p.b if p.a == grid else p.a for p in plan.peerings if grid in (p.a, p.b)]
+    target = rng.choice(near) if hops < 0.5 and near else rng.randrange(len(plan.grids))
+    if len(honest) < len(plan.grids) and rng.random() < 0.4:
+        target = rng.randrange(len(honest), len(plan.grids))
+    offer = rng.choice(("echo", "echo", "stream", "stream", "stream", "ask", "whole"))
+    most = rng.choice((90, 250, 900, 2_500))
+    pieces = rng.randint(1, 10) if offer in ("stream", "whole") else rng.choice((0, 0, 1))
+    return Item(
+        _busy(rng, plan),
+        "call",
+        {
+            "grid": grid,
+            "target": target,
+            "offer": offer,
+            "account": rng.randrange(3),
+            "max": most,
+            "grant": rng.choice((0, 0, most // 2, most // 10)),
+            "timeout": rng.choice((400, 1_500, 4_000, 10_000, 10_000, 20_000)),
+            "pieces": pieces,
+            "tokens": rng.choice((3, 40, 150, 700)),
+            "pause": rng.choice((0, 0, 20, 150, 700)),
+            "end": rng.choice(ENDINGS),
+            "answer": rng.choice((5, 200, 3_000, -1)),
+            "reading": rng.choice((0, 0, 0, 400, -1)),
+        },
+    )
+
+
+# -- what goes wrong ----------------------------------------------------------------------------------
+
+
+def _faults(rng: Random, plan: Plan) -> list[Item]:
+    """Faults of a few kinds only: what is rare everywhere is frequent somewhere."""
+    kinds = [kind for kind in FAULTS if rng.random() < 0.35] or [rng.choice(FAULTS)]
+    count = rng.randint(1, 6 + 2 * len(plan.grids))
+    drawn = [Item(_busy(rng, plan), kind, _fault(rng, plan, kind)) for kind in rng.choices(kinds, k=count)]
+    return sorted(drawn, key=lambda item: item.at)
+
+
+def _fault(rng: Random, plan: Plan, kind: str) -> dict[str, Any]:
+    node, link = rng.choice(plan.honest), rng.randrange(len(plan.peerings))
+    lasting = rng.choice((50, 400, 2_000, 6_000, 35_000))
+    drawn: dict[str, dict[str, Any]] = {
+        "cut": {"link": link, "bytes": (rng.randrange(3_000), rng.randrange(3_000)), "noticed": rng.randint(0, 300)},
+        "half_open": {"link": link, "side": rng.randrange(2)},
+        "delay": {"link": link, "ms": rng.choice((100, 1_500, 9_000)), "lasting": lasting},
+        "partition": {"grids": sorted(rng.sample(range(len(plan.grids)), rng.randint(1, len(plan.grids) - 1))),
+                      "lasting": lasting},
+        "second_stream": {"link": link, "side": rng.randrange(2)},
+        "crash": {"grid": node, "down": lasting},
+        "crash_at": {"grid": node, "point": rng.choice(POINTS), "kind": rng.randrange(12),
+                     "count": rng.randint(1, 3), "down": lasting},
+        "restore": {"grid": node, "age": rng.choice((100, 1_000, 4_000, 10_000)), "down": lasting},
+        "slow_disk": {"grid": node, "factor": rng.choice((20, 300)), "lasting": lasting},
+        "full_disk": {"grid": node, "down": lasting},
+        "jump": {"grid": node, "ms": rng.choice((-20_000, -3_000, 800, 3_000, 20_000)), "lasting": lasting},
+        "freeze": {"grid": node, "lasting": lasting},
+        "slow_reader": {"grid": node, "ms": rng.choice((50, 700)), "lasting": lasting},
+        "suspend": {"grid": node, "link": link, "lasting": lasting},
+        "terminate": {"grid": node, "link": link, "act": rng.choice(("accept", "refuse", "resume", "terminate"))},
+        "drain": {"grid": node, "down": lasting},
+    }  # fmt: skip
+    return drawn[kind]
