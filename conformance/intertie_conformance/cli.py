@@ -11,6 +11,7 @@ from typing import Annotated
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # failed handshakes are part of the game
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -185,6 +186,7 @@ def selftest_command(
         typer.echo(fault)
     spent = time.monotonic() - began
     if json is not None:
-        files.write_matrix(json, matrix)
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(msgspec.json.encode(matrix.as_data()).decode() + "\n", encoding="utf-8")
     typer.echo(f"killed / testable / total: {matrix.figures}; {len(matrix.trials)} mutants, {spent:.0f} s")
     raise typer.Exit(1 if faults else 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from intertie_conformance.checks import Check, all_checks
 from intertie_conformance.config import Config, SuiteTable, TargetTable
@@ -79,6 +79,18 @@ class Matrix:
         found += [f"the liar that {liar} passes {', '.join(names)}" for liar, names in self.unearned.items() if names]
         broken = [o for trial in self.trials for o in trial.outcomes if o.verdict is Verdict.HARNESS_ERROR]
         return found + [f"{o.check} breaks: {o.got}" for o in broken if not o.check.startswith("passive.")]
+
+    def as_data(self) -> dict[str, Any]:
+        """What was seen: check → verdict of the honest grid; mutant → whether it was killed, and by which checks."""
+        return {
+            "honest": {outcome.check: outcome.verdict.value for outcome in self.honest},
+            "mutants": {trial.mutant.name: trial.killed for trial in self.trials},
+            "killers": {
+                trial.mutant.name: sorted({o.check for o in trial.outcomes if o.verdict in RED})
+                for trial in self.trials
+            },
+            "unearned": self.unearned,
+        }
 
     @property
     def figures(self) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from intertie_conformance.passive import Observer
     from intertie_conformance.roles.peer import Peer
     from intertie_conformance.roles.peerings import Peerings
+    from intertie_conformance.roles.shop import Shop
     from intertie_conformance.roles.target import Target
 
 
@@ -52,6 +53,23 @@ class Stage:
         self._peers.append(peer)
         return peer
 
+    async def shop(self, **terms: Any) -> Shop:
+        """A scripted provider of the target, which dials it. Needs a consumer's token."""
+        shop = await self.peerings.shop(**terms)
+        shop.stage, shop.spoiled = self, True
+        self._peers.append(shop)
+        shop.door.enter(shop)
+        return shop
+
+    async def twins(self) -> tuple[Peer, Peer]:
+        """Two peerings of one of the suite's grids with the target."""
+        me = self.peerings.identity()
+        first, second = [(await self.peerings.make([me]))[0] for _ in range(2)]
+        for peer in (first, second):
+            peer.stage, peer.spoiled = self, True
+            self._peers.append(peer)
+        return first, second
+
     async def clear(self, passed: bool) -> None:
         """End what the check has begun; keep peers that are in good order."""
         for peer in self._peers:
@@ -59,7 +77,6 @@ class Stage:
             if passed and not peer.spoiled and acked == peer.logs.seq(ME) and not peer.fault:
                 await self.peerings.give_back(peer)
             else:
-                await peer.hang_up()
-                await peer.channel.close()
+                await peer.leave()
         for stream in self._streams:
             await stream.stop()

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Envelope
 from intertie_conformance.grid.link import Link
@@ -44,6 +45,20 @@ class _Yes(Rules):
         except Refusal:
             return lk.Open()
 
+    def frame_payload(self, data: bytes) -> lk.Frame:
+        """Whatever does not decode is an empty frame."""
+        try:
+            return super().frame_payload(data)
+        except Refusal:
+            return lk.Frame()
+
+    def entry_payload(self, data: bytes) -> pb.Entry:
+        """Whatever does not decode is an entry of no kind."""
+        try:
+            return super().entry_payload(data)
+        except Refusal:
+            return pb.Entry()
+
     def open_signed(self, sealed: bytes, keys: PublicKeys) -> bytes:
         """Whoever has signed."""
         return Envelope.FromString(sealed).payload
@@ -53,7 +68,7 @@ class _Yes(Rules):
         return next(link for link in links.values() if link.peer.fingerprint == fingerprint)
 
 
-KEPT: Final = frozenset({"open_payload", "open_signed", "link_named"})
+KEPT: Final = frozenset({"open_payload", "open_signed", "frame_payload", "entry_payload", "link_named"})
 """Rules of the yes-sayer that are written out above."""
 
 

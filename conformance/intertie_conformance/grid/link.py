@@ -13,7 +13,6 @@ from intertie.v1.catalog_pb2 import Advertisement
 from intertie.v1.event_pb2 import Event
 from intertie_conformance.grid.account import ME, THEM, Terms
 from intertie_conformance.grid.logs import Fact, Logs
-from intertie_conformance.wire import heads
 from intertie_conformance.wire.build import entry
 from intertie_conformance.wire.refusal import Refusal
 
@@ -103,6 +102,8 @@ class Link:
         self._events: list[Event] = []
         self._advertisements: list[Advertisement] = []
         self._pong = 0
+        self.fault: Refusal | None = None
+        """Why a stream was last closed here."""
 
     # -- streams ----------------------------------------------------------------------------------
 
@@ -125,6 +126,9 @@ class Link:
         try:
             self._hear(stream, data)
         except Refusal as refusal:
+            self.fault = refusal
+            if self.rules.bad_open_ends() and self.stream is not None:
+                self.refuse(self.stream, refusal)
             self.refuse(stream, refusal)
         self.flush()
 
@@ -139,7 +143,7 @@ class Link:
     def _hear(self, stream: Stream, data: bytes) -> None:
         self.rules.frame_size(data)
         frame = self.rules.frame_payload(data)
-        if frame.HasField("close"):
+        if self.rules.ends(frame):
             stream.close()
             self.lost(stream)
         elif frame.open:
@@ -167,12 +171,15 @@ class Link:
         }
         opened = lk.Open(**self.rules.own_open(self, fields))  # type: ignore[arg-type]
         self._my_open = opened.SerializeToString()
-        return lk.Frame(open=self.rules.sign_open(self, self._my_open)).SerializeToString()
+        sealed = self.rules.sign_open(self, self._my_open)
+        return self.rules.own_frame(lk.Frame(open=sealed)).SerializeToString()
 
     def _opened(self, stream: Stream, frame: lk.Frame) -> None:
         answers = stream is self.stream and self.phase is Phase.OPENING
         if stream is self.stream and not answers:
             self.rules.second_open()
+        if self.fault is not None and not self.rules.forgives(self.fault.reason):
+            raise self.fault
         payload, opened = self.rules.check_open(frame, self)
         if not answers:
             self._contend()
@@ -191,7 +198,7 @@ class Link:
             return
         if self.rules.stays(self.dialled, self.me.fingerprint < self.peer.fingerprint, self.phase is Phase.OPEN):
             raise Refusal("SUPERSEDED", "Another stream of this link is being opened.")
-        self.refuse(self.stream, Refusal("SUPERSEDED", "A newer stream of this link has taken over."))
+        self.refuse(self.stream, self.rules.superseded())
 
     def _reestablish(self, opened: lk.Open) -> None:
         if self._unsent:
@@ -227,14 +234,23 @@ class Link:
             facts = self.logs.take(THEM, frame.first_seq, frame.entries, frame.signature, latest)
         self._owes |= self.rules.acknowledges(frame)
         self._pong = self.rules.pong(frame.ping) if frame.ping else self._pong
+        if self.rules.events_first():
+            self._heed(frame)
         inputs = {item.order_seq: item.data for item in frame.inputs}
+        for seq in inputs.keys() - {fact.seq for fact in facts}:
+            self.rules.stray_input(seq)
         for fact in facts:
             self._fact(fact, inputs.get(fact.seq, b""))
         self._maybe_open()
-        for item in frame.advertisements:
-            self.handler.advertised(self, item)
+        if not self.rules.events_first():
+            self._heed(frame)
+
+    def _heed(self, frame: lk.Frame) -> None:
+        """Pass on what moves no value."""
         for event in frame.events:
             self.handler.event(self, event)
+        for item in frame.advertisements:
+            self.handler.advertised(self, item)
 
     def _take_back(self, frame: lk.Frame) -> None:
         """Own entries that were lost, or the last own signature alone: what it states must be held again."""
@@ -242,8 +258,7 @@ class Link:
         if frame.returned:
             self.logs.take(ME, frame.first_returned, frame.returned, signature)
             return
-        if not heads.is_signed(self.genesis, signature, self.me.keys):
-            raise Refusal("SIGNATURE_INVALID", "The returned signature is not this grid's.")
+        self.rules.returned_own(self, signature)
         own, other = self.targets
         self.targets = (max(own, signature.seq), max(other, signature.acked))
 
@@ -282,7 +297,7 @@ class Link:
         if self.phase in (Phase.DOWN, Phase.OPENING):
             return
         frame = lk.Frame()
-        if self._unsent or self._owes:
+        if self._unsent or (self._owes and self.rules.may_sign(self)):
             self._entries(frame)
         frame.pong, self._pong = self._pong, 0
         room = self.frame_bytes - OVERHEAD - frame.ByteSize()
@@ -310,4 +325,4 @@ class Link:
 
     def _say(self, frame: lk.Frame) -> None:
         if self.stream is not None:
-            self.stream.send(frame.SerializeToString())
+            self.stream.send(self.rules.own_frame(frame).SerializeToString())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie_conformance.grid.account import ME, THEM, Account, Terms
@@ -90,7 +92,8 @@ class Logs:
             self.rules.signed_seen(self, author, signature)
             self.rules.signed_total(self, author, signature)
         except BaseException:
-            self._restore(author, *saved)
+            if self.rules.undoes():
+                self._restore(author, *saved)
             raise
         first = self.seq(author) - len(fresh) + 1
         self._signed(author, Group(first, tuple(fresh), signature))
@@ -110,8 +113,8 @@ class Logs:
         self.heads[author].append(head or digests.next_head(self.heads[author][-1], data))
         try:
             entry = pb.Entry.FromString(data)
-        except Exception:
-            return Fact(author, self.seq(author), pb.Entry(), "ENTRY_MALFORMED")
+        except DecodeError:
+            entry = pb.Entry(seen=self.seen[author], at=self.at[author])
         self.seen[author] = max(self.seen[author], entry.seen)
         self.at[author] = entry.at
         self._journal.append((author, entry))

@@ -170,12 +170,19 @@ class Grid:
             return
         try:
             link = self._by_stream[stream] = self._name(fingerprint, data)
+            self._share(link)
             self._heard(stream, data)
         except Refusal as refusal:
             said = self.rules.closes(refusal)
             if said is not None:
                 stream.send(said)
             stream.close()
+
+    def _share(self, link: Link) -> None:
+        same = [other for other in self.links.values() if other.peer.fingerprint == link.peer.fingerprint]
+        for other in same if self.rules.one_link() else ():
+            if other is not link and other.stream is not None:
+                other.refuse(other.stream, Refusal("SUPERSEDED", "Another link of this grid was opened."))
 
     def _name(self, fingerprint: bytes, data: bytes) -> Link:
         self.rules.frame_size(data)
@@ -187,6 +194,10 @@ class Grid:
     def _heard(self, stream: GrpcStream, data: bytes) -> None:
         link = self._by_stream[stream]
         link.hear(stream, data)
+        if link.fault is not None and link.stream is None:
+            for other in self.rules.closes_with(link, list(self.links.values())):
+                if other.stream is not None:
+                    other.refuse(other.stream, link.fault)
         self.seller.admit(link)
 
     def ended(self, stream: GrpcStream) -> None:

@@ -9,7 +9,7 @@ from intertie_conformance.grid.link import Link
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.mutants import mutant
 from intertie_conformance.wire import digests, envelope
-from intertie_conformance.wire.keys import Key, PublicKeys
+from intertie_conformance.wire.keys import PublicKeys
 from intertie_conformance.wire.refusal import Refusal
 
 
@@ -198,6 +198,3 @@ class SwappedSession(Rules):
 
     def session(self, dialled: bool, mine: bytes, theirs: bytes) -> bytes:
         return digests.session(theirs, mine) if dialled else digests.session(mine, theirs)
-
-
-STRANGER = Key()

@@ -11,27 +11,12 @@ from xml.etree import ElementTree as Xml
 from intertie_conformance.registry import requirements
 from intertie_conformance.reports.facts import counts, replay, run_as_data, trace_lines
 from intertie_conformance.runner import Run
-from intertie_conformance.selftest import RED, Matrix
 from intertie_conformance.verdicts import Outcome, Verdict
 
 
 def write_json(path: Path, run: Run, how: str) -> None:
     """The run for machines."""
     path.write_text(json.dumps(run_as_data(run, how), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_matrix(path: Path, matrix: Matrix) -> None:
-    """What the self-test has seen: check → verdict against the honest grid; mutant → whether it was killed; by what."""
-    data = {
-        "honest": {outcome.check: outcome.verdict.value for outcome in matrix.honest},
-        "mutants": {trial.mutant.name: trial.killed for trial in matrix.trials},
-        "killers": {
-            trial.mutant.name: sorted({o.check for o in trial.outcomes if o.verdict in RED}) for trial in matrix.trials
-        },
-        "unearned": matrix.unearned,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_junit(path: Path, run: Run, how: str) -> None:

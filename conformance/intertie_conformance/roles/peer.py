@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import grpc
 
@@ -21,12 +21,12 @@ from intertie.v1.event_pb2 import Event
 from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.identity import Identity, now_ms
 from intertie_conformance.grid.link import Link, Phase
-from intertie_conformance.grid.logs import Fact
+from intertie_conformance.grid.logs import Fact, Logs
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.grid.streams import GrpcStream, open_stream
 from intertie_conformance.roles.waiting import until
 from intertie_conformance.verdicts import Failed, fail
-from intertie_conformance.wire import heads
+from intertie_conformance.wire import envelope, heads
 from intertie_conformance.wire.agreements import Agreed
 from intertie_conformance.wire.descriptors import Described
 from intertie_conformance.wire.digests import total_bytes
@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 K = pb.EntryKind
+
+
+class Aside(NamedTuple):
+    """A stream beside the present one, and what came on it."""
+
+    stream: GrpcStream
+    frames: list[lk.Frame]
 
 
 class Script(Rules):
@@ -81,16 +88,26 @@ class Peer(Link):
         self.spoiled = False
         """Whether the two sides may differ by now: such a peer is not used again."""
         self._now: GrpcStream | None = None
+        self._watched: list[tuple[GrpcStream, list[lk.Frame]]] = []
 
     # -- streams ----------------------------------------------------------------------------------
 
     async def connect(self) -> GrpcStream:
         """A new stream to the target; nothing is said yet."""
+        stream = open_stream(self.channel, self._frame)
+        self.begin_on(stream)
+        return stream
+
+    def begin_on(self, stream: GrpcStream) -> None:
+        """Make a stream the present one: what came on the one before is forgotten."""
         self.closed, self.close_message, self.metadata, self.fault = "", "", {}, None
         self.frames, self.facts, self.events, self.routes, self.epoch_ended = [], [], [], {}, False
-        stream = self._now = open_stream(self.channel, self._frame)
+        self._now = stream
         self.stage.keep(stream)
-        return stream
+
+    def knows(self, stream: GrpcStream) -> bool:
+        """Whether a stream that is not the present one is watched."""
+        return any(other is stream for other, _ in self._watched)
 
     async def begin(self, **changes: Any) -> None:
         """Dial and say an honest Open, but for the changes."""
@@ -103,12 +120,12 @@ class Peer(Link):
             self.script.changes = {}
 
     async def up(self) -> Peer:
-        """Dial and open; returns once both sides have signed in this session and the target has advertised."""
+        """Dial and open; returns once the link is open, own entries are acknowledged, the target has advertised."""
         await self.begin()
         await self.wait(lambda: self.phase is Phase.OPEN, "an Open of the target, and both logs whole")
-        await self.wait(lambda: self.confirmed, "a signature of the target in this session")
         await self.wait(lambda: self.epoch_ended, "an advertised catalog of the target")
-        self.stage.saw("the link opened and both sides signed in its session")
+        await self.wait(lambda: self.logs.account.acked[THEM] >= self.logs.seq(ME), "all own entries acknowledged")
+        self.stage.saw("the link opened")
         return self
 
     async def hang_up(self) -> None:
@@ -119,20 +136,64 @@ class Peer(Link):
         if self.stream is not None:
             self.lost(self.stream)
 
+    async def leave(self) -> None:
+        """End everything: this peer is not used again."""
+        await self.hang_up()
+        await self.channel.close()
+
+    def present(self) -> GrpcStream:
+        """The stream that was dialled last."""
+        assert self._now is not None, "nothing is connected"
+        return self._now
+
+    async def until_over(self, what: str, seconds: float | None = None) -> None:
+        """Wait for the end of the present stream. Raises: Failed."""
+        await until(self.present().done.is_set, what, self.stage.patience if seconds is None else seconds)
+
+    def target_open(self) -> lk.Open:
+        """The Open that the target has sent on this stream."""
+        sealed = next(frame.open for frame in self.frames if frame.open)
+        return lk.Open.FromString(envelope.peek(sealed).payload)
+
     def raw(self, data: bytes) -> None:
         """Send exact bytes as one frame."""
-        assert self._now is not None, "nothing is connected"
         self.stage.trace.sent(self.me.grid, data)
-        self._now.send(data)
+        self.present().send(data)
 
     def lie(self, frame: lk.Frame) -> None:
         """Send a frame that no honest node sends."""
         self.raw(frame.SerializeToString())
 
+    def unhand(self) -> None:
+        """Let go of the present stream without ending it."""
+        self._now = None
+
+    def watch(self, stream: GrpcStream, frames: list[lk.Frame]) -> None:
+        """Gather what comes on a stream that is not the present one any more."""
+        self._watched.append((stream, frames))
+
+    async def aside(self, first: bytes) -> Aside:
+        """Another stream beside the present one; `first` is said on it."""
+        frames: list[lk.Frame] = []
+        stream = open_stream(self.channel, lambda _, data: self._beside(frames, data))
+        self.stage.keep(stream)
+        self.stage.trace.note(self.me.grid, "→ on a stream of its own:")
+        self.stage.trace.sent(self.me.grid, first)
+        stream.send(first)
+        return Aside(stream, frames)
+
+    def _beside(self, frames: list[lk.Frame], data: bytes) -> None:
+        self.stage.trace.note(self.me.grid, "← on the other stream:")
+        self.stage.trace.heard(self.me.grid, data)
+        frames.append(lk.Frame.FromString(data))
+
     # -- hearing ----------------------------------------------------------------------------------
 
     def _frame(self, stream: GrpcStream, data: bytes) -> None:
         if stream is not self._now:
+            for other, frames in self._watched:
+                if other is stream:
+                    self._beside(frames, data)
             return
         self.stage.trace.heard(self.me.grid, data)
         self.stage.observe(self, data)
@@ -150,7 +211,8 @@ class Peer(Link):
             self._take(stream, data)
 
     def _take(self, stream: GrpcStream, data: bytes) -> None:
-        traced = self.stream if isinstance(self.stream, _Traced) else _Traced(self, stream)
+        same = isinstance(self.stream, _Traced) and self.stream.stream is stream
+        traced = self.stream if same and self.stream is not None else _Traced(self, stream)
         try:
             self._hear(traced, data)
         except Refusal as refusal:
@@ -218,9 +280,7 @@ class Peer(Link):
         if reason not in reasons:
             fail(f"close {wanted}", f"close {reason}: {self.close_message}")
         self.stage.saw(f"the target closed the stream with {reason}")
-        stream = self._now
-        assert stream is not None
-        await until(stream.done.is_set, f"the end of the stream after close {reason}", self.stage.patience)
+        await self.until_over(f"the end of the stream after close {reason}")
         return reason
 
     async def expect_signed(self, seq: int | None = None) -> None:
@@ -231,6 +291,24 @@ class Peer(Link):
             f"a signature of the target that acknowledges entry {upto}",
         )
         self.stage.saw(f"the target acknowledged entry {upto}")
+
+    async def expect_no_trace(self, frame: lk.Frame | bytes, *reasons: str) -> None:
+        """Send a frame that must be refused with one of `reasons`, then open honestly: everything is as before."""
+        kept = self.logs.account.acked[THEM]
+        self.raw(frame if isinstance(frame, bytes) else frame.SerializeToString())
+        await self.expect_close(*reasons)
+        self.take_back(kept)
+        await self.up()
+
+    def take_back(self, seq: int) -> None:
+        """Forget own entries above `seq`, which the target has not taken."""
+        self.logs.cut(seq)
+        self._unsent, self.spoiled = 0, False
+
+    def forget(self) -> None:
+        """Lose both logs, as a grid that was restored from nothing."""
+        self.logs = Logs(self.genesis, self.terms, self.rules, (self.me.keys, self.peer_keys))
+        self.was_open, self._unsent, self.inputs_sent = False, 0, {}
 
     async def expect_alive(self) -> None:
         """The link still serves: a ping is answered."""
@@ -291,16 +369,16 @@ class _Traced:
 
     def __init__(self, peer: Peer, stream: GrpcStream) -> None:
         self._peer = peer
-        self._stream = stream
+        self.stream = stream
 
     def send(self, frame: bytes) -> None:
         """Send and note."""
         self._peer.stage.trace.sent(self._peer.me.grid, frame)
-        self._stream.send(frame)
+        self.stream.send(frame)
 
     def close(self) -> None:
         """End the stream."""
-        self._stream.close()
+        self.stream.close()
 
 
 async def settle() -> None:

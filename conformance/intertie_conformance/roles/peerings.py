@@ -15,6 +15,7 @@ from intertie.v1 import directory_pb2 as dr
 from intertie_conformance.grid.identity import Identity
 from intertie_conformance.grid.node import terms
 from intertie_conformance.roles.peer import Peer
+from intertie_conformance.roles.shop import Door, Shop
 from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.verdicts import Failed
 from intertie_conformance.wire import agreements
@@ -71,19 +72,28 @@ class Peerings:
                 self._pool = await self.make([self.identity() for _ in range(self._target.suite.peers)])
             return self._pool.pop()
 
+    async def shop(self, **changes: Any) -> Shop:
+        """A new provider of the target that listens on a port of its own."""
+        door = Door(self.identity(), self._target)
+        await door.open(self._target.suite.host)
+        (shop,) = await self.make([door.me], Shop, **changes)
+        assert isinstance(shop, Shop)
+        shop.setup(door)
+        return shop
+
     async def give_back(self, peer: Peer) -> None:
         """Keep a peer whose logs the target holds as they are."""
         await peer.hang_up()
         peer.answers = peer.judges = True
         self._pool.append(peer)
 
-    async def make(self, grids: Sequence[Identity], **changes: Any) -> list[Peer]:
+    async def make(self, grids: Sequence[Identity], kind: type[Peer] = Peer, **changes: Any) -> list[Peer]:
         """New peerings, accepted. Raises: Failed if the target does not take or countersign a proposal."""
         proposals = [self.proposal(me, **changes) for me in grids]
         answers = [await self.propose(proposal) for proposal in proposals]
         if any(answer.state != dr.PROPOSAL_STATE_ACCEPTED for answer in answers):
             await self.accept(proposals)
-        return [await self._peer(proposal) for proposal in proposals]
+        return [await self._peer(proposal, kind) for proposal in proposals]
 
     def proposal(self, me: Identity, **changes: Any) -> Proposal:
         """A signed proposal, not sent yet."""
@@ -102,7 +112,7 @@ class Peerings:
             raise Failed("a sound proposal is taken", str(said(error))) from None
         return answer
 
-    async def _peer(self, proposal: Proposal) -> Peer:
+    async def _peer(self, proposal: Proposal, kind: type[Peer]) -> Peer:
         answer = await self.propose(proposal)
         if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
             raise Failed("a proposal that the operator accepted is ACCEPTED", f"state {answer.state}")
@@ -112,7 +122,7 @@ class Peerings:
             raise Failed("a countersigned agreement", str(refusal)) from None
         if agreed.payload != proposal.agreed.payload:
             raise Failed("the countersigned payload is the proposed one, byte by byte", "other bytes")
-        return Peer(proposal.me, self._target.described, agreed, self._target.channel(proposal.me))
+        return kind(proposal.me, self._target.described, agreed, self._target.channel(proposal.me))
 
     # -- the operator -----------------------------------------------------------------------------
 

@@ -96,6 +96,11 @@ class FrameRules:
         elif link.confirmed:
             raise Refusal("SIGNATURE_INVALID", "A signature belongs to another session.")
 
+    def returned_own(self, link: Link, signature: lk.HeadSignature) -> None:
+        """A returned signature is this grid's own."""
+        if not heads.is_signed(link.genesis, signature, link.me.keys):
+            raise Refusal("SIGNATURE_INVALID", "The returned signature is not this grid's.")
+
     def signed_seen(self, logs: Logs, author: int, signature: lk.HeadSignature) -> None:
         """It acknowledges at least what the author's entries have seen."""
         if signature.acked < logs.seen[author]:
@@ -107,6 +112,10 @@ class FrameRules:
         stated = digests.total_of(signature.agreed_total)
         if stated != total:
             raise Refusal("TOTAL_MISMATCH", f"The signed total is {stated}, the logs say {total}.")
+
+    def undoes(self) -> bool:
+        """A group that fails a check leaves no trace."""
+        return True
 
     # -- entries ----------------------------------------------------------------------------------
 
@@ -133,12 +142,12 @@ class FrameRules:
 
     def check_frame(self, frame: lk.Frame) -> None:
         """All that can be said of a frame alone. Raises: Refusal."""
+        for event in frame.events:
+            self.event_size(event)
         self.frame_entries(frame)
         self.frame_signed(frame)
         self.frame_returned_signed(frame)
         self.frame_one_log(frame)
-        for event in frame.events:
-            self.event_size(event)
 
     def check_signature(self, logs: Logs, author: int, new_heads: Sequence[bytes], signature: lk.HeadSignature) -> None:
         """All that is said of a signature before its entries are applied. Raises: Refusal."""

@@ -94,6 +94,45 @@ class SpeakingRules:
         """A frame with entries is answered by a signature; one with a signature alone is not."""
         return bool(frame.entries)
 
+    def may_sign(self, link: Link) -> bool:
+        """Nothing is signed before the first opening of a link is complete."""
+        return link.was_open
+
+    def superseded(self) -> Refusal:
+        """Why the stream goes that does not stay."""
+        return Refusal("SUPERSEDED", "A newer stream of this link has taken over.")
+
+    def one_link(self) -> bool:
+        """Whether two peerings with one grid share a link: never."""
+        return False
+
+    def bad_open_ends(self) -> bool:
+        """Whether a bad Open ends the current stream: never."""
+        return False
+
+    def own_frame(self, frame: lk.Frame) -> lk.Frame:
+        """An own frame as it is sent."""
+        return frame
+
+    def events_first(self) -> bool:
+        """Entries of a frame are processed before its events."""
+        return False
+
+    def stray_input(self, seq: int) -> None:
+        """An input that belongs to no new order of its frame is ignored."""
+
+    def ends(self, frame: lk.Frame) -> bool:
+        """A close ends the stream."""
+        return frame.HasField("close")
+
+    def closes_with(self, link: Link, links: list[Link]) -> list[Link]:
+        """The links that are closed for a fault of one: that one."""
+        return [link]
+
+    def forgives(self, reason: str) -> bool:
+        """A link opens again, whatever closed it."""
+        return True
+
     def pong(self, ping: int) -> int:
         """A ping is answered by its own number."""
         return ping
