@@ -115,3 +115,7 @@ UNITS: Final = _load("units", UnitRow)
 ASSETS: Final = _load("assets", AssetRow)
 LIMITS: Final = _load("limits", LimitRow)
 FEATURES: Final = _load("features", FeatureRow)
+LINK_FEATURES: Final = frozenset(
+    name for name, row in FEATURES.items() if row.where == "link" and row.status == "stable"
+)
+"""What every node of this version does on links."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from intertie.descriptors import verify_chain, verify_history
 from intertie.ids import make_uuid7
-from intertie.registry import LIMITS
+from intertie.registry import LIMITS, LINK_FEATURES
 from intertie.v1 import link_pb2 as lk
 from intertie_node.adapters import backends
 from intertie_node.adapters.backends.schema import check_input
@@ -94,7 +94,7 @@ class Node:
             keys=keys,
             descriptors=chain,
             limits=limits,
-            features=frozenset(),
+            features=LINK_FEATURES,
         )
         self.world = World(own, descriptor, _settings(config), self.identity.secret, check_input)
         self.grid = Grid(self.world, lambda: secrets.token_bytes(16))

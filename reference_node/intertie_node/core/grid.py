@@ -115,19 +115,24 @@ class Grid:
         if connection is link.connection and not answers_mine:
             raise IntertieError("UNEXPECTED_FRAME", "A second Open on one stream.")
         payload, theirs, newer = link.check_open(frame, fx.now)
-        if not answers_mine and link.connection is not None:
-            self._contend(link, connection, fx)
+        contends = not answers_mine and link.connection is not None
+        if contends:
+            self._contend(link)
         if newer is not None:
             self.world.take_descriptor(newer, fx)
+        if contends:
+            self._supersede(link, fx)
         link.opened(connection, payload, theirs, self._nonce(), fx)
         self._maybe_open(link, fx)
 
-    def _contend(self, link: Link, connection: Any, fx: Effects) -> None:
+    def _contend(self, link: Link) -> None:
+        """Which of two streams stays. Raises: IntertieError SUPERSEDED if it is the one that stands."""
         smaller = self.world.fingerprint < link.peer.fingerprint
         if stays(link.dialled_by_me, smaller, link.phase is Phase.OPEN):
             raise IntertieError("SUPERSEDED", "Another stream of this link is being opened.")
-        old = link.connection
-        link.fail(old, IntertieError("SUPERSEDED", "A newer stream of this link has taken over."), fx)
+
+    def _supersede(self, link: Link, fx: Effects) -> None:
+        link.fail(link.connection, IntertieError("SUPERSEDED", "A newer stream of this link has taken over."), fx)
         self._link_down(link)
 
     def _heard(self, link: Link, frame: lk.Frame, fx: Effects) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from intertie.amounts import total_from_bytes, total_to_bytes
 from intertie.chain import entry_head, link_signature_bytes
+from intertie.envelope import MAX_SIGNATURES
 from intertie.errors import IntertieError
 from intertie.keys import PrivateKey, PublicKey
 from intertie.v1 import entry_pb2 as pb
@@ -18,6 +19,8 @@ from intertie.v1 import link_pb2 as lk
 from intertie_node.core.ledger import ME, THEM, Ledger, LinkTerms, Load
 from intertie_node.core.log import Log, check_counters, parse_entry
 
+_SIZES = (16, 32, 32, 32)
+"""Bytes of agreed total, session and both heads of a signature."""
 Keys = Mapping[bytes, PublicKey]
 """Key id → key."""
 
@@ -194,7 +197,8 @@ def _heads(head: bytes, entries: Sequence[bytes]) -> list[bytes]:
 
 def signed_by(genesis: bytes, signature: lk.HeadSignature, keys: Keys) -> bool:
     """Whether one of `keys` has made the signature, and no known key a wrong one."""
-    if len(signature.agreed_total) != 16 or len(signature.session) != 32:
+    sizes = (len(signature.agreed_total), len(signature.session), len(signature.head), len(signature.acked_head))
+    if sizes != _SIZES or not 1 <= len(signature.signatures) <= MAX_SIGNATURES:
         return False
     message = link_signature_bytes(
         genesis,
