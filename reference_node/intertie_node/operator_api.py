@@ -208,6 +208,43 @@ class InvocationView(Struct, frozen=True, kw_only=True):
     problem: Problem | None
 
 
+class CreditRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Take back part of what was charged for an order of a peer."""
+
+    order: str
+    """Id of the invocation here, or PEER/SEQ: the peer and the order's seq in its log."""
+    amount: Amount
+    comment: str = ""
+
+
+class CreditView(Struct, frozen=True, kw_only=True):
+    """A credit that was written."""
+
+    peer: str
+    order_seq: int
+    seq: int
+    """Of the credit in the own log."""
+    amount: Amount
+    left: Amount
+    """What is still charged for the order."""
+
+
+class WithdrawRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Take an own refusal back."""
+
+    entry: str
+    """PEER/SEQ: the peer and the refused entry's seq in its log."""
+
+
+class WithdrawView(Struct, frozen=True, kw_only=True):
+    """A withdrawal that was written."""
+
+    peer: str
+    entry_seq: int
+    seq: int
+    """Of the withdrawal in the own log."""
+
+
 class BalanceView(Struct, frozen=True):
     """An account of the books in one asset."""
 

@@ -273,12 +273,12 @@ def _effects(trio: Trio, made: Made, north: Books) -> list[str]:
 def _told(made: Made, north: Books) -> list[str]:
     """What the consumer was told stands in the node's rows."""
     rows = {row[0].partition("@")[0]: row for row in north.invocations}
-    faults = []
+    credited, faults = _credited(north), []
     for id, result in made.results.items():
         row = rows.get(id)
         if row is None:
             faults.append(f"{id}, told as {result.state}, is unknown to its node")
-        elif row[2] != result.outcome.state or _differs(result, Outcome.FromString(row[5])):
+        elif row[2] != result.outcome.state or _differs(result, Outcome.FromString(row[5]), credited[id]):
             faults.append(f"{id}, told as {result.state} for {result.charge}, is otherwise in the node's rows")
     if made.completed < LEAST_SHARE * made.wanted:
         lost = Counter(str(made.results[id].problem) for id in made.results if made.results[id].state != "COMPLETED")
@@ -287,10 +287,25 @@ def _told(made: Made, north: Books) -> list[str]:
     return faults
 
 
-def _differs(told: CallResult, stored: Outcome) -> bool:
-    """Whether the charge is another one; where the outcome was unknown, the money may be known later."""
+def _credited(books: Books) -> Counter[str]:
+    """What providers have credited, by id of the order."""
+    found: Counter[str] = Counter()
+    for link in books.peerings:
+        logs = [[pb.Entry.FromString(data) for _, data, _ in books.logs.get((link, side), [])] for side in (ME, THEM)]
+        ids = {seq: entry.order.id for seq, entry in enumerate(logs[ME], 1) if entry.kind == pb.ENTRY_KIND_ORDER}
+        for entry in logs[THEM]:
+            if entry.kind == pb.ENTRY_KIND_CREDIT:
+                found[ids[entry.credit.order_seq]] += entry.credit.amount
+    return found
+
+
+def _differs(told: CallResult, stored: Outcome, credited: int) -> bool:
+    """Whether the charge is another one than was told, less what was credited since.
+
+    Where the outcome was unknown, the money may be known later.
+    """
     unknown = told.problem is not None and told.problem.reason == "OUTCOME_UNKNOWN"
-    return not unknown and told.charge != stored.receipt.charge
+    return not unknown and not 0 <= told.charge - stored.receipt.charge <= credited
 
 
 def entries(books: Books, peer: str, side: int) -> Sequence[tuple[int, bytes, bytes]]:

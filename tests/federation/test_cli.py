@@ -74,6 +74,41 @@ async def test_a_call_is_charged_in_both_books_and_the_export_proves_it(pair: Pa
     assert (damaged.status, damaged.json()["ok"]) == (1, False)
 
 
+async def test_a_credit_goes_back_to_the_budget(pair: Pair) -> None:
+    async def owing() -> list[dict[str, int]]:
+        return [{k: n for k, n in (await grid.balances()).items() if n} for grid in (pair.north, pair.south)]
+
+    before = await owing()
+    made = (await pair.north.call(pair.token, ECHO, {"n": 3})).json()
+    given = await pair.south.must("ledger", "credit", made["id"], "--amount", "4")
+    assert (given["peer"], given["amount"], given["left"]) == ("north.example", "4", "6")
+
+    async def returned() -> bool:
+        shown = await pair.north.must("invocations", "show", made["id"])
+        return bool(shown["items"][0]["charge"] == "6")
+
+    await until(returned, "north has its money back")
+    named = f"north.example/{given['order_seq']}"
+    again = await pair.south.must("ledger", "credit", named, "--amount", "6", "--comment", "all of it")
+    assert again["left"] == "0"
+
+    async def whole() -> bool:
+        return await owing() == before
+
+    await until(whole, "both books are as before")
+    for order, reason in (
+        (named, "CREDIT_INVALID"),
+        ("north.example/x", "INVALID_ARGUMENT"),
+        ("nobody/1", "NOT_FOUND"),
+    ):
+        refused = await pair.south.cli("ledger", "credit", order, "--amount", "1")
+        assert (refused.status, refused.problem()["reason"]) == (1, reason)
+    own = await pair.north.cli("ledger", "credit", made["id"], "--amount", "1")
+    assert own.problem()["reason"] == "INVALID_ARGUMENT"
+    nothing = await pair.north.cli("ledger", "withdraw", "south.example/1")
+    assert nothing.problem()["reason"] == "WITHDRAW_INVALID"
+
+
 async def test_tables_for_people(pair: Pair) -> None:
     env = {"INTERTIE_DIR": str(pair.north.folder)}
     shown = await asyncio.gather(

@@ -102,6 +102,54 @@ def _gist(view: "EntryView") -> str:
     )
 
 
+@app.command("credit")
+def credit(
+    order: Annotated[str, typer.Argument(help="Id of the invocation, or PEER/SEQ of the order in the peer's log.")],
+    amount: Annotated[int, typer.Option("--amount", min=1, help="How much is taken back, minor units.")],
+    folder: NodeDir,
+    comment: Annotated[str, typer.Option(help="For the peer's people, at most 256 characters.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Take back part of what was charged to a peer for an order.
+
+    It cannot be undone. The peer owes that much less; grids between pass it on, and the consumer's budget gets it back.
+
+    Example: intertie ledger credit north.example/12 --amount 500 --dir south
+    """
+    from intertie_node.cli.node_client import NodeClient
+    from intertie_node.cli.showing import show_json
+    from intertie_node.operator_api import Amount, CreditRequest, CreditView
+
+    made = NodeClient(folder).post("/v1/credits", CreditView, CreditRequest(order, Amount(amount), comment))
+    if as_json:
+        show_json(made)
+    else:
+        print(
+            f"credited {int(made.amount)} to {made.peer} for its order {made.order_seq}; {int(made.left)} stay charged"
+        )
+
+
+@app.command("withdraw")
+def withdraw(
+    entry: Annotated[str, typer.Argument(help="PEER/SEQ of the refused entry in the peer's log.")],
+    folder: NodeDir,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take an own refusal of a charge back: it is agreed to from then on.
+
+    Example: intertie ledger withdraw south.example/31 --dir north
+    """
+    from intertie_node.cli.node_client import NodeClient
+    from intertie_node.cli.showing import show_json
+    from intertie_node.operator_api import WithdrawRequest, WithdrawView
+
+    made = NodeClient(folder).post("/v1/withdrawals", WithdrawView, WithdrawRequest(entry))
+    if as_json:
+        show_json(made)
+    else:
+        print(f"the refusal of entry {made.entry_seq} of {made.peer} is taken back")
+
+
 @app.command("export")
 def export(
     which: Which,

@@ -13,6 +13,7 @@ from intertie.v1.task_pb2 import (
     TASK_STATE_FAILED,
     TASK_STATE_REJECTED,
 )
+from intertie_node.core.crediting import pass_on, take_back
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import Hold, HoldState
 from intertie_node.core.invocations import End, Invocation
@@ -58,6 +59,8 @@ def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
         end = End(body.state, usage, body.proof if record is not None else None, error, record)
     if inv is not None:
         inv.source.finish(world, inv, end, fx)
+        if hold.credits:
+            pass_on(world, link, hold, fx)
         _await_result(world, inv, fx)
     else:
         note_end(world, link, body.order_seq, end)
@@ -158,14 +161,8 @@ def on_reject(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
 
 
 def on_credit(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
-    """The provider takes back part of its charges: the cost falls. Budgets and upstream charges stay as they are."""
-    body = fact.entry.credit
-    inv = world.orders.get((link.name, ME, body.order_seq))
-    hold = link.ledger.find(ME, body.order_seq)
-    assert hold is not None, f"credit {fact.seq} is valid, so its order is known"
-    origin = (link.name, THEM, fact.seq, inv.key if inv else "")
-    cost = cost_account(link, hold.terms.account)
-    world.books.transfer(fx, link.accounts.payable, cost, body.amount, link.asset, origin)
+    """The provider takes back part of its charges."""
+    take_back(world, link, fact.entry.credit, fact.seq, fx)
 
 
 def on_tariff(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
@@ -194,6 +191,8 @@ def expired(world: World, link: Link, hold: Hold, fx: Effects) -> None:
         note_end(world, link, hold.seq, end)
         return
     inv.source.finish(world, inv, end, fx)
+    if hold.credits:
+        pass_on(world, link, hold, fx)
     fx.reply(world.forget, inv)
 
 

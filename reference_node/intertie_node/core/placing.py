@@ -14,6 +14,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import FADED, KnownOffer, Prices, Route, price_lines, priced
 from intertie_node.core.effects import Effects
+from intertie_node.core.holds import Hold
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM, TariffTerms
 from intertie_node.core.link import Link
@@ -85,6 +86,13 @@ def relay_rate(upstream: TariffTerms, downstream: TariffTerms, lines: int) -> Ra
     if ratio < 1 or fee < 0:
         raise IntertieError("PRICE_CHANGED", "The price beyond this grid has risen; a new tariff follows.")
     return Rate(-int(-fee // 1), lines, ratio.numerator, ratio.denominator)
+
+
+def kept_rate(upstream: Link, order: Hold, downstream: Link, placed: Hold) -> Rate:
+    """How the amounts of two orders convert, one placed for the other; unchanged if a tariff is kept no longer."""
+    asked = upstream.ledger.tariffs[ME].get(order.terms.tariff_seq)
+    paid = downstream.ledger.tariffs[THEM].get(placed.terms.tariff_seq)
+    return relay_rate(asked, paid, len(order.terms.prices)) if asked and paid else Rate()
 
 
 def check_room(world: World, link: Link, max_charge: int, grant: int) -> None:

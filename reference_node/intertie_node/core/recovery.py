@@ -9,7 +9,7 @@ from intertie.ids import parse_uuid7
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.invocation_pb2 import Outcome
 from intertie.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_REJECTED
-from intertie_node.core import buying, executing, selling
+from intertie_node.core import buying, crediting, executing, selling
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import HoldState
 from intertie_node.core.invocations import Invocation, Sink, Source, Spec
@@ -101,6 +101,7 @@ def recover_link(world: World, link: Link, fx: Effects) -> None:
         elif sink is None and inv.key not in world.recovering and inv not in world.waiting.get(link.name, ()):
             selling.decide(world, link, inv, order_of(inv), fx)
     selling.decide_recovered(world, fx)
+    crediting.settle_owed(world, link, fx)
 
 
 def _align(world: World, link: Link, fx: Effects) -> None:

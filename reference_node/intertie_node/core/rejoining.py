@@ -8,12 +8,11 @@ every link has opened once, an order that this process did not see being written
 from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import Hold, HoldState
+from intertie_node.core.holds import HoldState
 from intertie_node.core.invocations import Invocation
-from intertie_node.core.ledger import ME, THEM
-from intertie_node.core.link import Link
-from intertie_node.core.placing import relay_order_id, relay_rate
-from intertie_node.core.sinks import OrderSink, Rate
+from intertie_node.core.ledger import ME
+from intertie_node.core.placing import kept_rate, relay_order_id
+from intertie_node.core.sinks import OrderSink
 from intertie_node.core.sources import OrderSource
 from intertie_node.core.tasks import TaskSignal
 from intertie_node.core.world import World, problem
@@ -56,7 +55,7 @@ def rejoin(world: World, inv: Invocation, source: OrderSource, fx: Effects) -> b
     link, upstream = world.links[orphan.link], source.hold
     down = link.ledger.find(ME, orphan.seq)
     assert upstream is not None and down is not None
-    sink = inv.sink = OrderSink(link, orphan.seq, _rate(source, upstream, link, down))
+    sink = inv.sink = OrderSink(link, orphan.seq, kept_rate(source.link, upstream, link, down))
     inv.signal(TaskSignal.STARTED, fx.now)
     world.touch(inv)
     if orphan.end is None:
@@ -68,13 +67,6 @@ def rejoin(world: World, inv: Invocation, source: OrderSource, fx: Effects) -> b
         source.conclude(world, inv, fx)
         fx.reply(world.forget, inv)
     return True
-
-
-def _rate(source: OrderSource, upstream: Hold, link: Link, down: Hold) -> Rate:
-    """How the two orders' amounts convert; unchanged if a tariff is kept no longer."""
-    asked = source.link.ledger.tariffs[ME].get(upstream.terms.tariff_seq)
-    paid = link.ledger.tariffs[THEM].get(down.terms.tariff_seq)
-    return relay_rate(asked, paid, len(upstream.terms.prices)) if asked and paid else Rate()
 
 
 def take_decidable(world: World, fx: Effects) -> list[tuple[Invocation, pb.Order]]:

@@ -108,6 +108,10 @@ class World:
         """By the id of the own order, which follows from the upstream one (`placing.relay_order_id`)."""
         self.recovering: dict[str, tuple[Invocation, Order]] = {}
         """By key: orders for which this node may have placed one downstream before it was restored (`rejoining`)."""
+        self.owed: dict[str, set[tuple[str, int]]] = {}
+        """Upstream link → (downstream link, order seq) of credits that wait until it has opened (`crediting`)."""
+        self.find_invocation: Callable[[str], Invocation | None] = self.invocations.get
+        """Key → invocation, also one that has been forgotten."""
         self.ended: set[str] = set()
         """Links whose peering is terminated."""
         self.adopted_until = 0

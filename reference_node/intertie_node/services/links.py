@@ -18,6 +18,7 @@ from intertie_node.core.catalog import KnownOffer, known_offer
 from intertie_node.core.effects import Effects
 from intertie_node.core.grid import Grid
 from intertie_node.core.holds import Hold
+from intertie_node.core.invocations import Invocation
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
@@ -44,6 +45,7 @@ class LinkService:
         self._reach: dict[str, Reach] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_connection: dict[Connection, Link] = {}
+        grid.world.find_invocation = self._find
         self._fetching: dict[tuple[str, bytes], FetchOffers] = {}
         """(link, origin) → what is to be fetched, while a fetch is under way."""
         self.refresh: Callable[[Link], Awaitable[None]] | None = None
@@ -188,6 +190,12 @@ class LinkService:
         """Read durable events of own work."""
         rows = [(row[0], row[1]) for row in self._store.events(work.invocation, work.after, work.limit_bytes)]
         self._submit(lambda fx: self._grid.events_read(work.invocation, work.after, rows, fx))
+
+    def _find(self, key: str) -> Invocation | None:
+        """An invocation from memory, or brought back from the store."""
+        world = self._grid.world
+        row = self._store.row("invocations", (key,)) if key not in world.invocations else None
+        return world.invocations.get(key) or (revive(world, row) if row is not None else None)
 
     def recall(self, work: RecallOrder) -> None:
         """Bring an ended order's invocation back for its payer, or say that its events are gone."""

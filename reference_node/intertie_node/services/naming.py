@@ -54,3 +54,14 @@ def state(name: str) -> int:
         message = f"No state is {name[:80]!r}: one of {', '.join(names)}."
         raise IntertieError("INVALID_ARGUMENT", message, field="states")
     return names[name.upper()]
+
+
+def place_in_log(named: str, field: str) -> tuple[str, int]:
+    """Peer and seq of "PEER/SEQ". Raises: IntertieError INVALID_ARGUMENT."""
+    peer, _, seq = named.rpartition("/")
+    if not peer or not (seq.isascii() and seq.isdigit() and len(seq) < 19 and int(seq) > 0):
+        message = (
+            f"{named[:300]!r} is not PEER/SEQ, a peer and a place in its log: intertie ledger log PEER shows both."
+        )
+        raise IntertieError("INVALID_ARGUMENT", message, field=field)
+    return peer, int(seq)

@@ -16,6 +16,7 @@ from intertie.names import is_address
 from intertie.v1.catalog_pb2 import SearchRequest
 from intertie.v1.invocation_pb2 import CancelRequest
 from intertie_node import operator_api as api
+from intertie_node.core import buying, selling
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
 from intertie_node.core.peering import PeeringAct, PeeringState
@@ -27,7 +28,7 @@ from intertie_node.services.consumers import ConsumerDesk
 from intertie_node.services.engine import Engine
 from intertie_node.services.exporting import export_link, make_header
 from intertie_node.services.links import LinkService
-from intertie_node.services.naming import pick, state, unhex
+from intertie_node.services.naming import pick, place_in_log, state, unhex
 from intertie_node.services.peerings import INCOMING, Offered, PeeringDesk, Proposal
 from intertie_node.services.piping import pieces
 from intertie_node.services.runner import Runner
@@ -227,6 +228,38 @@ class OperatorDesk:
     def balances(self) -> Sequence[api.TrialBalance]:
         """Trial balance of each asset."""
         return views.trial_balances(self._world)
+
+    async def credit(self, request: api.CreditRequest) -> api.CreditView:
+        """Take back part of what was charged for an order of a peer."""
+        link, order_seq = self._order(request.order)
+        amount = int(request.amount)
+
+        def step(fx: Any) -> int:
+            return selling.credit(self._world, link, order_seq, amount, request.comment, fx)
+
+        seq = await durable(self._node.engine.submit, step)
+        hold = link.ledger.find(THEM, order_seq)
+        left = api.Amount(hold.posted if hold else 0)
+        return api.CreditView(peer=link.peer.grid, order_seq=order_seq, seq=seq, amount=request.amount, left=left)
+
+    async def withdraw(self, request: api.WithdrawRequest) -> api.WithdrawView:
+        """Take an own refusal back."""
+        peer, entry_seq = place_in_log(request.entry, "entry")
+        link = self._link(peer)
+        seq = await durable(self._node.engine.submit, lambda fx: buying.withdraw(link, entry_seq, fx))
+        return api.WithdrawView(peer=link.peer.grid, entry_seq=entry_seq, seq=seq)
+
+    def _order(self, named: str) -> tuple[Link, int]:
+        """The link and seq of a peer's order. Raises: NOT_FOUND, INVALID_ARGUMENT."""
+        if "/" in named:
+            peer, seq = place_in_log(named, "order")
+            return self._link(peer), seq
+        callers = [str(row[1]).split(":") for row in self._rows(named)]
+        orders = [(parts[1], int(parts[2])) for parts in callers if parts[0] == "link"]
+        if len(orders) != 1:
+            message = f"The invocation {named[:80]!r} is no order of a peer: name one, or PEER/SEQ."
+            raise IntertieError("INVALID_ARGUMENT", message, field="order")
+        return self._world.links[orders[0][0]], orders[0][1]
 
     def entries(self, peering: str, after: str, limit: int, last: bool) -> api.Page[api.EntryView]:
         """Both logs of a link, interleaved."""

@@ -1,9 +1,10 @@
-"""Bringing back what was known of other grids' offers before a restart (design §8)."""
+"""Bringing back, after a restart, what was known of other grids' offers, and what is still to be passed on."""
 
 import msgspec
 
 from intertie.descriptors import VerifiedDescriptor, verify_chain
 from intertie_node.core.catalog import Route, known_offer
+from intertie_node.core.crediting import OWED
 from intertie_node.core.world import World
 from intertie_node.ports import Store
 
@@ -25,6 +26,14 @@ def restore_catalog(world: World, store: Store) -> None:
         if origin in world.executors
     ]
     world.catalog.restore(routes, offers)
+
+
+def restore_owed(world: World, store: Store) -> None:
+    """Load which credits are to be passed upstream (`core.crediting`)."""
+    for name, _ in store.all_rows("settings"):
+        if name.startswith(OWED):
+            upstream, downstream, seq = name.removeprefix(OWED).split("/")
+            world.owed.setdefault(upstream, set()).add((downstream, int(seq)))
 
 
 def _pinned(world: World, origin: VerifiedDescriptor) -> bool:

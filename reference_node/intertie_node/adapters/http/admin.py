@@ -13,11 +13,13 @@ from intertie_node.adapters.http.socket import bind_private
 from intertie_node.operator_api import (
     DEFAULT_PAGE,
     MAX_PAGE,
+    CreditRequest,
     LookRequest,
     Page,
     Problem,
     ProposeRequest,
     TokenRequest,
+    WithdrawRequest,
     decode,
     encode,
 )
@@ -76,6 +78,8 @@ class AdminFace:
             web.get("/v1/invocations/{id}", self._invocation),
             web.post("/v1/invocations/{id}/cancel", self._cancel),
             web.get("/v1/balances", self._balances),
+            web.post("/v1/credits", self._credit),
+            web.post("/v1/withdrawals", self._withdraw),
             web.get("/v1/offers", self._offers),
         ]
 
@@ -144,6 +148,12 @@ class AdminFace:
 
     async def _balances(self, request: web.Request) -> web.Response:
         return answer(Page(self._node.balances()))
+
+    async def _credit(self, request: web.Request) -> web.Response:
+        return answer(await self._node.credit(decode(await request.read(), CreditRequest)))
+
+    async def _withdraw(self, request: web.Request) -> web.Response:
+        return answer(await self._node.withdraw(decode(await request.read(), WithdrawRequest)))
 
     async def _offers(self, request: web.Request) -> web.Response:
         return answer(self._node.offers(request.query.get("text", ""), *paging(request)))

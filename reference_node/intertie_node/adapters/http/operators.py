@@ -5,6 +5,8 @@ from typing import Protocol
 
 from intertie_node.operator_api import (
     AccountView,
+    CreditRequest,
+    CreditView,
     DescriptorView,
     EntryView,
     InvocationView,
@@ -18,6 +20,8 @@ from intertie_node.operator_api import (
     TokenMade,
     TokenRequest,
     TrialBalance,
+    WithdrawRequest,
+    WithdrawView,
 )
 
 
@@ -86,6 +90,14 @@ class Operators(Protocol):
 
     async def cancel(self, id: str) -> Sequence[InvocationView]:
         """Ask the invocations that have this id to stop. Raises: NOT_FOUND."""
+        ...
+
+    async def credit(self, request: CreditRequest) -> CreditView:
+        """Take back part of a charge. Raises: NOT_FOUND, INVALID_ARGUMENT, CREDIT_INVALID, PEER_UNAVAILABLE."""
+        ...
+
+    async def withdraw(self, request: WithdrawRequest) -> WithdrawView:
+        """Take a refusal back. Raises: NOT_FOUND, INVALID_ARGUMENT, WITHDRAW_INVALID, PEER_UNAVAILABLE."""
         ...
 
     def balances(self) -> Sequence[TrialBalance]:
