@@ -90,11 +90,18 @@ class EntryRules(EndRules):
 
     def apply_tariff(self, account: Account, author: int, seq: int, entry: pb.Entry) -> str | None:
         """A tariff must be a price."""
-        body = entry.tariff
-        if body.markup_num < 0 or body.markup_den <= 0 or body.fee < 0 or body.expires_at <= entry.at:
+        if not (self.tariff_price(entry.tariff) and self.tariff_time(entry.tariff, entry.at)):
             return "TARIFF_INVALID"
-        account.tariffs[author][seq] = body
+        account.tariffs[author][seq] = entry.tariff
         return None
+
+    def tariff_price(self, tariff: pb.Tariff) -> bool:
+        """Markup and fee are prices."""
+        return tariff.markup_num >= 0 and tariff.markup_den >= 1 and tariff.fee >= 0
+
+    def tariff_time(self, tariff: pb.Tariff, at: int) -> bool:
+        """It expires after it was written."""
+        return tariff.expires_at > at
 
     # -- orders -----------------------------------------------------------------------------------
 
@@ -160,9 +167,13 @@ class EntryRules(EndRules):
         payer = author if entry.kind in OF_PAYER else 1 - author
         hold = account.holds.get((payer, order_seq))
         if hold is None or not self.order_known(payer == author, order_seq, seq, entry):
-            return "ORDER_UNKNOWN"
+            return self.order_missing()
         act: Callable[[Hold, int, pb.Entry], str | None] = getattr(self, HOLD_TABLE[body, hold.state])
         return act(hold, seq, entry)
+
+    def order_missing(self) -> str | None:
+        """An entry about no known order is void."""
+        return "ORDER_UNKNOWN"
 
     def order_known(self, own: bool, order_seq: int, seq: int, entry: pb.Entry) -> bool:
         """An own order stands before the entry; one of the other log has been seen."""
