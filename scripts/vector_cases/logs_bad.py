@@ -359,6 +359,13 @@ def _refusals() -> list[Row]:
             "REFUSE_LATE",
             late,
         ),
+        (
+            "refuse-late-other",
+            "A late refusal of an entry that is no charge: whoever has forgotten what stood there judges the same.",
+            [a(order()), b(tariff()), signed("a", 1), a(refuse(1, 1))],
+            "REFUSE_LATE",
+            "Two sides that keep their books for different times call different entries void.",
+        ),
         ("withdraw-none", "A withdrawal without a refusal.", [*one, a(withdraw(1, 1))], "WITHDRAW_INVALID", form),
         (
             "withdraw-twice",

@@ -237,11 +237,11 @@ class Ledger:
         target = entry.refuse.entry_seq
         if not 1 <= target <= entry.seen:
             return "REFUSE_INVALID"
+        if target <= self.acked[author]:
+            return "REFUSE_LATE"
         order_seq = self.claims[author].get(target)
         if order_seq is None:
             return None
-        if target <= self.acked[author]:
-            return "REFUSE_LATE"
         return self._mark(author, order_seq, target, refused=True)
 
     def withdraw(self, author: int, seq: int, entry: pb.Entry) -> str | None:

@@ -280,8 +280,16 @@ def test_what_can_be_refused() -> None:
     assert refusal(ledger, 4) is None
     assert refusal(ledger, 4, withdraw=True) == "WITHDRAW_INVALID"
     ledger.signed(PAYER, 5)
-    assert refusal(ledger, 5) == "REFUSE_LATE"
+    assert refusal(ledger, 5) == refusal(ledger, 4) == "REFUSE_LATE"
     assert ledger.settle(PAYER, 5) == 30
+
+
+def test_a_late_refusal_of_a_forgotten_charge_is_late() -> None:
+    ledger = ledger_of(S.CHARGED)
+    ledger.signed(PAYER, 10)
+    ledger.settle(PAYER, 10)
+    assert ledger.forget((PAYER, 1))
+    assert refusal(ledger, 10) == "REFUSE_LATE"
 
 
 def test_the_next_valid_charge_replaces_a_refused_one() -> None:
