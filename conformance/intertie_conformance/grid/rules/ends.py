@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from intertie.v1 import entry_pb2 as pb
-from intertie_conformance.grid.account import Account, Hold
+from intertie_conformance.grid.account import Account, Claim, Hold
 from intertie_conformance.grid.rules.holds import HoldRules
 
 
@@ -54,17 +54,29 @@ class EndRules(HoldRules):
         """A refusal precedes the first signature that acknowledges its charge."""
         return target > account.acked[author]
 
+    def refuse_other(self) -> str | None:
+        """A refusal of an entry that is no valid charge has no effect."""
+        return None
+
+    def refuse_once(self, claim: Claim) -> bool:
+        """A charge is refused once."""
+        return not claim.refused
+
+    def withdraw_known(self, claim: Claim | None) -> bool:
+        """What is withdrawn is a standing refusal."""
+        return claim is not None and claim.refused
+
     def apply_refuse(self, account: Account, author: int, seq: int, entry: pb.Entry) -> str | None:
         """An entry of the other log is not agreed; only charges change anything by it."""
         if not self.refuse_known(entry):
             return "REFUSE_INVALID"
         target = entry.refuse.entry_seq
-        found = account.claim(author, target)
-        if found is None:
-            return None
         if not self.refuse_in_time(account, author, target):
             return "REFUSE_LATE"
-        if found[1].refused:
+        found = account.claim(author, target)
+        if found is None:
+            return self.refuse_other()
+        if not self.refuse_once(found[1]):
             return "REFUSE_INVALID"
         found[1].refused = True
         return None
@@ -72,9 +84,10 @@ class EndRules(HoldRules):
     def apply_withdraw(self, account: Account, author: int, seq: int, entry: pb.Entry) -> str | None:
         """A standing refusal of a charge is taken back."""
         found = account.claim(author, entry.withdraw.entry_seq)
-        if found is None or not found[1].refused:
+        if not self.withdraw_known(found[1] if found else None):
             return "WITHDRAW_INVALID"
-        found[1].refused = False
+        if found is not None:
+            found[1].refused = False
         return None
 
     # -- totals -----------------------------------------------------------------------------------
