@@ -13,6 +13,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # failed handshakes are part of
 
 import msgspec
 import typer
+from msgspec import structs
 from rich.console import Console
 
 from intertie_conformance import expectations
@@ -44,7 +45,7 @@ def _config(path: Path | None, target: str, command: str) -> tuple[Config, str]:
     table = config.target
     if target:
         said.append(f"--target {target}")
-        table = TargetTable(public=target, consumer=table.consumer, token=table.token, accept=table.accept)
+        table = structs.replace(table, public=target, command="")
     if command:
         said.append(f'--command "{command}"')
         table = TargetTable(command=command, accept=table.accept, start_s=table.start_s)

@@ -27,6 +27,8 @@ class TargetTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """host:port of its consumer face in plaintext on loopback; empty: on the public port."""
     token: str = ""
     """A consumer's bearer token with budget; empty: checks that need one are not run."""
+    other_token: str = ""
+    """A second consumer's, of an account of its own."""
     accept: str = "auto"
     """What accepts proposals: "auto", or a command."""
     start_s: Seconds = 60.0
@@ -69,7 +71,8 @@ public = "127.0.0.1:7460"   # host:port of the target's public port (descriptor,
 # command = "./start-my-node"  # instead: starts the target; its first line on stdout must be a JSON object with
                             # the keys of this table that it knows, e.g. {"public": "127.0.0.1:40123", "token": "…"}
 consumer = ""               # host:port of the consumer face in plaintext on loopback; "": on the public port
-token = ""                  # bearer token of a consumer with a budget of at least 1,000,000 minor units
+token = ""                  # bearer token of a consumer with a budget of 1,000,000,000 minor units or more, none spent
+other_token = ""            # that of a second consumer with an account of its own and such a budget
 accept = "auto"             # how proposals of the suite's grids are accepted:
                             #   "auto"  the target accepts them by itself
                             #   a command with {digest}, {fingerprint} or {grid}: run once for each proposal, e.g.

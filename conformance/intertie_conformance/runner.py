@@ -133,9 +133,9 @@ class Runner:
         if time.monotonic() > self._ends:
             got = f"the run had taken {self.config.suite.limit_s:g} s"
             return Outcome(found.id, found.name, Verdict.FAIL, "the check is reached in time", got)
-        if found.consumer and not self.target.table.token:
-            got = "the configuration names none (target.token)"
-            return Outcome(found.id, found.name, Verdict.HARNESS_ERROR, "a consumer's token", got)
+        if found.consumer and not (self.target.table.token and self.target.table.other_token):
+            got = "the configuration does not name both (target.token, target.other_token)"
+            return Outcome(found.id, found.name, Verdict.HARNESS_ERROR, "the tokens of two consumers", got)
         return None
 
     def _failed(self, found: Check, error: Exception) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from intertie_conformance.checks import Check, all_checks
 from intertie_conformance.config import Config, SuiteTable, TargetTable
-from intertie_conformance.grid.consumers import TOKEN
+from intertie_conformance.grid.invocations import OTHER_TOKEN, TOKEN
 from intertie_conformance.grid.liars import LIARS
 from intertie_conformance.grid.node import Grid
 from intertie_conformance.mutants import Mutant, all_mutants
@@ -112,7 +112,7 @@ async def judge(
 ) -> list[Outcome]:
     """Run checks, and the passive rules, against one of the suite's own grids."""
     await grid.start()
-    table = TargetTable(public=grid.public, token=TOKEN)
+    table = TargetTable(public=grid.public, token=TOKEN, other_token=OTHER_TOKEN)
     config = Config(target=table, suite=SuiteTable(answer_s=answer_s, peers=1))
     target = Target(config)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from intertie_conformance.grid.account import ME, THEM
@@ -32,6 +33,8 @@ class Stage:
         self.seen: list[str] = []
         self._peers: list[Peer] = []
         self._streams: list[GrpcStream] = []
+        self.ends: list[Callable[[], Awaitable[None]]] = []
+        """What else ends with the check."""
 
     def saw(self, what: str) -> None:
         """Note a right outcome that was observed: without one, no check passes."""
@@ -80,3 +83,5 @@ class Stage:
                 await peer.leave()
         for stream in self._streams:
             await stream.stop()
+        for end in self.ends:
+            await end()

@@ -4,61 +4,79 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from intertie.v1 import entry_pb2 as pb
-from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.catalog_pb2 import OriginRoute
-from intertie.v1.envelope_pb2 import PayloadDescriptor
-from intertie.v1.event_pb2 import Event
+from intertie.v1.envelope_pb2 import PayloadDescriptor, Problem
+from intertie.v1.event_pb2 import Event, InputReply
+from intertie.v1.metering_pb2 import PriceLine
 from intertie.v1.task_pb2 import (
     HOLD_STATE_CHARGED,
     HOLD_STATE_EXPIRED,
+    HOLD_STATE_OPEN,
     HOLD_STATE_REJECTED,
-    TASK_STATE_COMPLETED,
     TASK_STATE_FAILED,
     TASK_STATE_REJECTED,
 )
 from intertie_conformance.grid.account import ME, THEM, Hold
 from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.wire import amounts, envelope
-from intertie_conformance.wire.build import entry
+from intertie_conformance.wire.build import entry, event
 from intertie_conformance.wire.descriptors import Described, read_chain
 from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
+    from intertie_conformance.grid.invocations import Run
     from intertie_conformance.grid.link import Link
+    from intertie_conformance.wire.amounts import Price
 
 K = pb.EntryKind
+DOUBT_S: Final = 2.0
+ASK_AGAIN_S: Final = 3.0
+CREDIT: Final = 1 << 18
 
 
 class Purchase:
-    """One invocation of a consumer that was ordered at a peer."""
+    """One invocation of a consumer that was ordered at a peer: its sink."""
 
-    def __init__(self, request: iv.Invocation, link: Link, seq: int) -> None:
-        self.request = request
+    def __init__(self, run: Run, link: Link, seq: int, prices: list[Price], path: list[str]) -> None:
+        self.run = run
         self.link = link
         self.seq = seq
-        self.events: list[Event] = []
-        self.outcome: iv.Outcome | None = None
-        self.changed = asyncio.Event()
-        """Set and replaced with every event and at the end."""
-        self.pieces = bytearray()
+        self.prices = prices
+        self.path = path
         self.result: Event | None = None
+        """The result, or a gap in its place."""
         self.charge: pb.Charge | None = None
+        self.hold: int = HOLD_STATE_OPEN
 
-    def notify(self) -> None:
-        """Wake whoever waits."""
-        self.changed.set()
-        self.changed = asyncio.Event()
+    @property
+    def ended(self) -> bool:
+        """Whether the hold has ended."""
+        return self.hold != HOLD_STATE_OPEN
 
-    async def end(self, seconds: float) -> iv.Outcome:
-        """Wait for the outcome. Raises: TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while self.outcome is None:
-                await self.changed.wait()
-        return self.outcome
+    # -- invocations.Sink -------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Ask the provider to stop."""
+        if not self.ended:
+            self.link.write(entry(K.ENTRY_KIND_CANCEL, cancel={"order_seq": self.seq}))
+            self.link.flush()
+
+    def reply(self, reply: InputReply) -> None:
+        """Pass a reply on."""
+        self.say(input_reply=reply)
+
+    def say(self, **body: object) -> None:
+        """Say something about the order."""
+        self.link.say(event(order_seq=self.seq, at=self.link.now(), **body))
+        self.link.flush()
+
+    def resume(self) -> None:
+        """Ask for the durable events behind the last one."""
+        self.say(resume={"after_seq": self.run.last, "credit": CREDIT})
 
 
 class Route:
@@ -70,6 +88,16 @@ class Route:
         self.origin = origin
         self.offers: dict[str, Offered] = {}
         """By reference "grid/name"."""
+
+    @property
+    def tariff(self) -> pb.Tariff:
+        """The tariff that the route names."""
+        return self.link.logs.account.tariffs[THEM][self.stated.tariff_seq]
+
+    def priced(self, offer: Offered) -> list[Price]:
+        """An offer's prices under the route's tariff."""
+        tariff = self.tariff
+        return amounts.under_tariff(offer.prices, tariff.markup_num, tariff.markup_den, tariff.fee)
 
 
 class Buyer:
@@ -94,46 +122,78 @@ class Buyer:
         route = self.routes[origin.fingerprint] = Route(link, stated, origin)
         return route
 
-    def place(self, request: iv.Invocation, now: int) -> Purchase:
-        """Order. Raises: Refusal."""
-        route, offer = self.find(request.offer)
-        link = route.link
-        tariff = link.logs.account.tariffs[THEM][route.stated.tariff_seq]
-        nonce = os.urandom(16)
-        data = request.input.data
-        order = pb.Order(
-            id=request.id,
-            offer_digest=offer.digest,
-            tariff_seq=route.stated.tariff_seq,
-            max_charge=request.max_charge,
-            grant=request.first_grant or request.max_charge,
-            deadline=now + (request.timeout_ms or 60_000),
-            hop_limit=4,
-            path=[link.me.grid],
-            nonce=nonce,
-            input=PayloadDescriptor(
+    def place(self, run: Run, route: Route, offer: Offered) -> Purchase:
+        """Order."""
+        link, request, data = route.link, run.request, run.request.input.data
+        nonce = link.rules.order_nonce_of(run, os.urandom(16))
+        fields: dict[str, object] = {
+            "id": request.id,
+            "offer_digest": offer.digest,
+            "tariff_seq": route.stated.tariff_seq,
+            "max_charge": request.max_charge,
+            "grant": request.first_grant or request.max_charge,
+            "deadline": run.deadline,
+            "hop_limit": 8,
+            "path": [link.me.grid],
+            "policy": request.policy,
+            "session": request.session,
+            "group": request.group,
+            "account": salted(b"accounts", run.account.name.encode())[2:18].hex(),
+            "nonce": nonce,
+            "input": PayloadDescriptor(
                 media_type=request.input.media_type or "application/json", digest=salted(nonce, data), size=len(data)
             ),
-        )
-        prices = amounts.under_tariff(offer.prices, tariff.markup_num, tariff.markup_den, tariff.fee)
-        for unit, num, den in prices:
-            order.prices.add(unit=unit, num=num, den=den)
+            "prices": [PriceLine(unit=unit, num=num, den=den) for unit, num, den in route.priced(offer)],
+        }
+        order = pb.Order(**link.rules.order_fields(run, fields))  # type: ignore[arg-type]
         seq = link.write(entry(K.ENTRY_KIND_ORDER, order=order), data)
+        path = [link.me.grid, *route.stated.path_names]
+        made = self.purchases[link.genesis, seq] = Purchase(run, link, seq, route.priced(offer), path)
         link.flush()
-        made = self.purchases[link.genesis, seq] = Purchase(request, link, seq)
-        until = order.deadline + link.terms.claim_window_ms - now
-        asyncio.get_running_loop().call_later(until / 1_000 + 0.01, self._expire, made)
+        loop, left = asyncio.get_running_loop(), (run.deadline - link.now()) / 1_000
+        loop.call_later(left + DOUBT_S, self._doubt, made)
+        loop.call_later(left + link.terms.claim_window_ms / 1_000 + 0.01, self._expire, made)
+        loop.call_later(ASK_AGAIN_S, self._ask_again, made)
         return made
+
+    def resume(self, link: Link) -> None:
+        """The link is open: ask for the events of every open order."""
+        for made in self.purchases.values():
+            if made.link is link and made.run.outcome is None and link.rules.resumes(made):
+                made.resume()
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def _doubt(self, made: Purchase) -> None:
+        """The deadline has passed for some time: say what is known."""
+        run = made.run
+        if run.outcome is not None:
+            return
+        if made.charge is not None:
+            gone = Refusal("EVENTS_GONE", "The result did not come in time.")
+            self._finish(made, made.charge.state, gone.problem(), None)
+        elif not made.ended:
+            problem = Refusal("OUTCOME_UNKNOWN", "The deadline passed and nothing is known of the end.")
+            made.link.rules.doubts(run, made, problem.problem())
+
+    def _ask_again(self, made: Purchase) -> None:
+        """The result is missing."""
+        if made.run.outcome is not None or (made.ended and made.charge is None):
+            return
+        if made.charge is not None:
+            made.link.rules.asks_again(made)
+        asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask_again, made)
 
     def _expire(self, made: Purchase) -> None:
         """claim_until has passed: end the hold, unless something has."""
         link = made.link
-        if made.outcome is not None or not link.was_open:
+        if made.ended or not link.was_open:
             return
         link.write(entry(K.ENTRY_KIND_EXPIRE, expire={"order_seq": made.seq}))
         link.flush()
+        made.hold = HOLD_STATE_EXPIRED
         problem = Refusal("OUTCOME_UNKNOWN", "The provider said nothing until its claim window had passed.")
-        self._finish(made, iv.Outcome(state=TASK_STATE_FAILED, problem=problem.problem()), HOLD_STATE_EXPIRED)
+        self._finish(made, TASK_STATE_FAILED, problem.problem(), None)
 
     # -- what the provider says -------------------------------------------------------------------
 
@@ -142,25 +202,19 @@ class Buyer:
         hold = link.logs.account.holds[ME, charge.order_seq]
         made = self.purchases.get((link.genesis, charge.order_seq))
         if not charge.final:
-            self._raise(link, hold, made)
             return
         before = max((c.amount for c in hold.claims if c.seq < seq), default=0)
-        origin = self._executor(hold, link)
         try:
-            link.rules.check_claim(hold, charge, before, origin)
+            link.rules.check_claim(hold, charge, before, self._executor(hold, link))
         except Refusal as refusal:
-            link.write(
-                entry(
-                    K.ENTRY_KIND_REFUSE,
-                    refuse={"entry_seq": seq, "rule": refusal.reason, "comment": refusal.message[:256]},
-                )
-            )
+            body = {"entry_seq": seq, "rule": refusal.reason, "comment": refusal.message[:256]}
+            link.write(entry(K.ENTRY_KIND_REFUSE, refuse=body))
             if made is not None:
-                failed = iv.Outcome(state=TASK_STATE_FAILED, problem=refusal.problem())
-                self._finish(made, failed, HOLD_STATE_CHARGED)
+                made.hold = HOLD_STATE_CHARGED
+                self._finish(made, TASK_STATE_FAILED, refusal.problem(), None)
             return
         if made is not None:
-            made.charge = charge
+            made.charge, made.hold = charge, HOLD_STATE_CHARGED
             self._settle(made)
 
     def _executor(self, hold: Hold, link: Link) -> Described:
@@ -169,59 +223,72 @@ class Buyer:
                 return route.origin
         return link.peer
 
-    def _raise(self, link: Link, hold: Hold, made: Purchase | None) -> None:
-        """The provider claims part of the grant: grant the rest."""
-        if made is not None and hold.granted < hold.order.max_charge:
-            body = {"order_seq": hold.seq, "amount": hold.order.max_charge}
-            link.write(entry(K.ENTRY_KIND_GRANT, grant=body))
-
     def rejected(self, link: Link, reject: pb.Reject) -> None:
         """No work was done."""
         made = self.purchases.get((link.genesis, reject.order_seq))
         if made is not None:
-            outcome = iv.Outcome(state=TASK_STATE_REJECTED, problem=reject.problem)
-            self._finish(made, outcome, HOLD_STATE_REJECTED)
+            made.hold = HOLD_STATE_REJECTED
+            link.rules.after_reject(self, made)
+            self._finish(made, TASK_STATE_REJECTED, link.rules.passed_problem(reject.problem), None)
 
     def event(self, link: Link, event: Event) -> None:
         """An event of the provider."""
         made = self.purchases.get((link.genesis, event.order_seq))
-        if made is None or (event.number and any(known.number == event.number for known in made.events)):
+        if made is None:
+            link.rules.stray_event(link, event)
+            return
+        if event.WhichOneof("body") is None:
+            link.rules.unknown_event(made, event)
             return
         if event.HasField("grant_needed"):
-            self._raise(link, link.logs.account.holds[ME, made.seq], made)
-            return
-        made.events.append(event)
-        if event.HasField("chunk"):
-            made.pieces += event.chunk.payload.data
-        if event.HasField("result"):
+            self._raise(link, made, event.grant_needed.amount)
+        elif event.HasField("gap"):
+            self._gap(made, event)
+        elif event.number in (0, made.run.last + 1):
+            self._next(made, event)
+
+    def _raise(self, link: Link, made: Purchase, needed: int) -> None:
+        """The provider waits for a higher grant."""
+        hold = link.logs.account.holds[ME, made.seq]
+        amount = min(hold.order.max_charge, max(needed, 2 * hold.granted))
+        if not made.ended and amount > hold.granted:
+            link.write(entry(K.ENTRY_KIND_GRANT, grant={"order_seq": hold.seq, "amount": amount}))
+
+    def _gap(self, made: Purchase, event: Event) -> None:
+        """Events are gone for good."""
+        if event.gap.last == 0:
             made.result = event
             self._settle(made)
-        made.notify()
+        elif event.gap.last > made.run.last:
+            made.run.last = event.gap.last
+            made.link.rules.gap(made.run, event)
+
+    def _next(self, made: Purchase, event: Event) -> None:
+        made.run.event(event)
+        if event.number:
+            credit = event.ByteSize()
+            made.link.say(Event(order_seq=made.seq, byte_credit={"bytes": credit}))  # type: ignore[arg-type]
+        if event.HasField("result") and event.result.state != TASK_STATE_REJECTED:
+            made.result = event
+            self._settle(made)
 
     def _settle(self, made: Purchase) -> None:
-        """The outcome stands once the final charge is agreed and the result is known."""
-        charge = made.charge
-        if charge is None or (charge.state == TASK_STATE_COMPLETED and made.result is None):
+        """The outcome stands once the final charge is agreed and the result, or a gap in its place, is known."""
+        charge, result = made.charge, made.result
+        if not made.link.rules.complete(charge, result) or charge is None:
             return
-        outcome = iv.Outcome(state=charge.state)
-        if made.result is not None:
-            result = made.result.result
-            outcome.output.CopyFrom(result.output)
-            outcome.is_error = result.is_error
-        if made.pieces:
-            outcome.output.data = bytes(made.pieces) + outcome.output.data
-            outcome.output.media_type = outcome.output.media_type or "text/plain"
-        if charge.HasField("problem"):
-            outcome.problem.CopyFrom(charge.problem)
-        outcome.receipt.charge = charge.amount
-        outcome.receipt.proof.CopyFrom(charge.proof)
-        self._finish(made, outcome, HOLD_STATE_CHARGED)
+        problem, shown = charge.problem, result
+        if result is not None and result.HasField("gap"):
+            problem, shown = result.gap.problem, None
+        self._finish(made, charge.state, problem, shown)
 
     @staticmethod
-    def _finish(made: Purchase, outcome: iv.Outcome, hold: int) -> None:
-        outcome.id = made.request.id
-        message = made.link.agreement.message
-        outcome.receipt.asset, outcome.receipt.scale = message.asset, message.scale
-        outcome.receipt.hold = hold  # type: ignore[assignment]
-        made.outcome = outcome
-        made.notify()
+    def _finish(made: Purchase, state: int, problem: Problem, result: Event | None) -> None:
+        """Everything is known of the end."""
+        link, run = made.link, made.run
+        hold, charge = link.logs.account.holds[ME, made.seq], made.charge
+        amount = link.rules.agreed(hold, link.logs.seq(THEM))
+        usage = link.rules.receipt_usage(made.prices, charge.quantities if charge is not None else [])
+        proof = charge.proof if charge is not None else None
+        link.rules.settles(run.account, run, amount)
+        run.end(state, problem, result, amount, usage, proof, made.hold, made.path)

@@ -1,26 +1,31 @@
-"""The consumer face of the suite's own grid: enough to order at peers for a consumer (RFC 0009)."""
+"""The consumer face of the suite's own grid (RFC 0009): own offers, and those of peers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from intertie.v1 import account_pb2 as ac
+from intertie.v1 import account_pb2_grpc, catalog_pb2_grpc, invocation_pb2_grpc
 from intertie.v1 import catalog_pb2 as ct
-from intertie.v1 import catalog_pb2_grpc, invocation_pb2_grpc
 from intertie.v1 import invocation_pb2 as iv
-from intertie_conformance.grid.buying import Purchase
-from intertie_conformance.grid.identity import now_ms
-from intertie_conformance.wire import ids
+from intertie_conformance.grid.catalog import ASSET
+from intertie_conformance.grid.consumer_streams import Streaming, follow
+from intertie_conformance.grid.invocations import Account, Run
 from intertie_conformance.wire.refusal import Refusal
 from intertie_conformance.wire.status import abort
 
 if TYPE_CHECKING:
     from intertie_conformance.grid.node import Grid
 
-TOKEN: Final = "conformance"  # noqa: S105 - a name that both ends of one process know
-LONGEST_S: Final = 60.0
+
+def account_of(grid: Grid, context: Any) -> Account:
+    """Whose call it is. Raises: Refusal."""
+    grid.consumer_asks()
+    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    return grid.rules.caller(metadata, grid.face.accounts)
 
 
 class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
@@ -28,59 +33,132 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._known: dict[str, Purchase] = {}
 
     async def Call(self, request: iv.CallRequest, context: Any) -> iv.CallResponse:
         """Runs to the end."""
-        made = await self._start(request.invocation, context)
-        return iv.CallResponse(outcome=await made.end(LONGEST_S))
-
-    async def Invoke(self, request: iv.InvokeRequest, context: Any) -> AsyncIterator[iv.InvokeResponse]:
-        """Sends events, the outcome last."""
-        made = await self._start(request.invocation, context)
-        sent = 0
-        while True:
-            changed = made.changed
-            for event in made.events[sent:]:
-                sent += 1
-                yield iv.InvokeResponse(event=iv.InvocationEvent(id=made.request.id, event=event))
-            if made.outcome is not None:
-                yield iv.InvokeResponse(event=iv.InvocationEvent(id=made.request.id, outcome=made.outcome))
-                return
-            await changed.wait()
-
-    async def _start(self, wanted: iv.Invocation, context: Any) -> Purchase:
         try:
-            self._check(wanted, context)
-            known = self._known.get(wanted.id)
-            if known is None:
-                known = self._known[wanted.id] = self._grid.buyer.place(wanted, now_ms())
-            elif known.request != wanted:
-                raise Refusal("ID_CONFLICT", "This id was used for another request.", id=wanted.id)
-            return known
+            run = self._grid.face.start(account_of(self._grid, context), request.invocation)
+            await self._end(run)
+            outcome = self._grid.rules.gathered(run)
+            self._grid.rules.call_answers(outcome)
+            return iv.CallResponse(outcome=outcome)
         except Refusal as refusal:
             await abort(context, refusal)
             raise
 
-    @staticmethod
-    def _check(wanted: iv.Invocation, context: Any) -> None:
-        if ("authorization", f"Bearer {TOKEN}") not in (context.invocation_metadata() or ()):
-            raise Refusal("UNAUTHENTICATED", "Send the token as authorization: Bearer ….")
-        if not ids.is_id(wanted.id):
-            raise Refusal("ID_INVALID", "An id must be a UUIDv7 in lower-case text form.", id=wanted.id[:64])
+    async def _end(self, run: Run) -> None:
+        try:
+            while run.outcome is None:
+                await run.changed.wait()
+        finally:
+            if run.outcome is None and not self._grid.rules.goes_on(run):
+                run.sink.cancel()
+
+    async def Invoke(self, request: iv.InvokeRequest, context: Any) -> AsyncIterator[iv.InvokeResponse]:
+        """Sends events, the outcome last."""
+        try:
+            face = self._grid.face
+            run = face.start(account_of(self._grid, context), request.invocation)
+            async for item in follow(run, self._grid.rules.repeated_from(run.repeated)):
+                yield iv.InvokeResponse(event=item)
+        except Refusal as refusal:
+            await abort(context, refusal)
+
+    async def Subscribe(self, request: iv.SubscribeRequest, context: Any) -> AsyncIterator[iv.SubscribeResponse]:
+        """Sends events above a number, the outcome last."""
+        try:
+            run = self._grid.face.run(account_of(self._grid, context), request.id)
+            async for item in follow(run, request.after_seq):
+                yield iv.SubscribeResponse(event=item)
+        except Refusal as refusal:
+            await abort(context, refusal)
+
+    async def Stream(self, requests: AsyncIterator[iv.StreamRequest], context: Any) -> AsyncIterator[iv.StreamResponse]:
+        """Many invocations in frames."""
+        try:
+            streaming = Streaming(self._grid.face, account_of(self._grid, context))
+            async for frame in streaming.run(requests):
+                yield frame
+        except Refusal as refusal:
+            await abort(context, refusal)
+
+    async def SendInput(self, request: iv.SendInputRequest, context: Any) -> iv.SendInputResponse:
+        """Answers an input request."""
+        try:
+            self._grid.face.reply(account_of(self._grid, context), request)
+            return iv.SendInputResponse()
+        except Refusal as refusal:
+            await abort(context, refusal)
+            raise
+
+    async def Cancel(self, request: iv.CancelRequest, context: Any) -> iv.CancelResponse:
+        """Asks to stop."""
+        try:
+            run = self._grid.face.cancel(account_of(self._grid, context), request)
+            return iv.CancelResponse(status=run.status())
+        except Refusal as refusal:
+            await abort(context, refusal)
+            raise
 
     async def Get(self, request: iv.InvocationServiceGetRequest, context: Any) -> iv.InvocationServiceGetResponse:
         """One invocation as it stands."""
-        made = self._known.get(request.id)
-        if made is None:
-            await abort(context, Refusal("NOT_FOUND", "No invocation has this id."))
-            raise AssertionError
-        status = iv.InvocationStatus(id=request.id, offer=made.request.offer)
-        if made.outcome is not None:
-            status.state = made.outcome.state
-            status.receipt.CopyFrom(made.outcome.receipt)
-            status.problem.CopyFrom(made.outcome.problem)
-        return iv.InvocationServiceGetResponse(status=status)
+        try:
+            run = self._grid.face.run(account_of(self._grid, context), request.id)
+            return iv.InvocationServiceGetResponse(status=self._grid.rules.told_status(run.status()))
+        except Refusal as refusal:
+            await abort(context, refusal)
+            raise
+
+    async def List(self, request: iv.ListRequest, context: Any) -> iv.ListResponse:
+        """A page of invocations."""
+        try:
+            account = account_of(self._grid, context)
+            page, token = _page(self._grid, account, request, request.states)
+            return iv.ListResponse(invocations=[run.status() for run in page], next_page_token=token)
+        except Refusal as refusal:
+            await abort(context, refusal)
+            raise
+
+
+def _page(grid: Grid, account: Account, request: Any, states: Sequence[int]) -> tuple[list[Run], str]:
+    """A page of an account's invocations, and the token of the next one. Raises: Refusal."""
+    rules, size = grid.rules, grid.rules.page_size(request.page_size)
+    own = [run for run in rules.listed(account, list(grid.face.runs.values())) if rules.in_states(run, states)]
+    own = rules.after_token(own, request.page_token)
+    page = own[:size]
+    return page, rules.next_page(page, len(own) - len(page))
+
+
+class Accounts(account_pb2_grpc.AccountServiceServicer):
+    """AccountService."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    async def GetAccount(self, request: ac.GetAccountRequest, context: Any) -> ac.GetAccountResponse:
+        """Budget and spending."""
+        try:
+            account = account_of(self._grid, context)
+            budget, reserved, spent = self._grid.rules.account_now(account)
+            made = ac.GetAccountResponse(account=account.name, asset=ASSET[0], scale=ASSET[1])
+            made.budget, made.reserved, made.spent = budget, reserved, spent
+            return made
+        except Refusal as refusal:
+            await abort(context, refusal)
+            raise
+
+    async def ListCharges(self, request: ac.ListChargesRequest, context: Any) -> ac.ListChargesResponse:
+        """A page of what was charged."""
+        try:
+            page, token = _page(self._grid, account_of(self._grid, context), request, [])
+            made = ac.ListChargesResponse(next_page_token=token)
+            for run in page:
+                amount = run.outcome.receipt.charge if run.outcome is not None else 0
+                made.charges.add(id=run.request.id, offer=run.request.offer, amount=amount, at=run.ended_at)
+            return made
+        except Refusal as refusal:
+            await abort(context, refusal)
+            raise
 
 
 class Catalog(catalog_pb2_grpc.CatalogServiceServicer):
@@ -90,16 +168,18 @@ class Catalog(catalog_pb2_grpc.CatalogServiceServicer):
         self._grid = grid
 
     def _listed(self, ref: str) -> ct.ListedOffer:
-        route, offer = self._grid.buyer.find(ref)
-        made = ct.ListedOffer(ref=ref, origin=route.origin.grid, digest=offer.digest, offer=offer.message)
-        made.origin_fingerprint = route.origin.fingerprint
-        made.path.extend([self._grid.me.grid, *route.stated.path_names])
+        route, offer = self._grid.face.find(ref)
+        origin = self._grid.me.described if route is None else route.origin
+        made = ct.ListedOffer(ref=ref, origin=origin.grid, digest=offer.digest, offer=offer.message)
+        made.origin_fingerprint = origin.fingerprint
+        made.path.extend([self._grid.me.grid, *(route.stated.path_names if route is not None else ())])
         made.prices.extend(offer.message.prices)
         return made
 
     async def Get(self, request: ct.CatalogServiceGetRequest, context: Any) -> ct.CatalogServiceGetResponse:
         """One offer."""
         try:
+            account_of(self._grid, context)
             return ct.CatalogServiceGetResponse(offer=self._listed(request.ref))
         except Refusal as refusal:
             await abort(context, refusal)
@@ -107,11 +187,24 @@ class Catalog(catalog_pb2_grpc.CatalogServiceServicer):
 
     async def Search(self, request: ct.SearchRequest, context: Any) -> ct.SearchResponse:
         """All offers whose reference holds the text."""
-        refs = [ref for route in self._grid.buyer.routes.values() for ref in route.offers if request.text in ref]
+        try:
+            account_of(self._grid, context)
+        except Refusal as refusal:
+            await abort(context, refusal)
+        theirs = [ref for route in self._grid.buyer.routes.values() for ref in route.offers]
+        refs = [ref for ref in (*self._grid.face.own, *theirs) if request.text in ref]
         return ct.SearchResponse(offers=[self._listed(ref) for ref in refs])
+
+
+SERVICES: Final[Mapping[str, tuple[Callable[[Any, grpc.aio.Server], None], type[Any]]]] = {
+    "account": (account_pb2_grpc.add_AccountServiceServicer_to_server, Accounts),
+    "catalog": (catalog_pb2_grpc.add_CatalogServiceServicer_to_server, Catalog),
+    "invocation": (invocation_pb2_grpc.add_InvocationServiceServicer_to_server, Invocations),
+}
 
 
 def add_consumer_face(server: grpc.aio.Server, grid: Grid) -> None:
     """Serve the consumer face."""
-    invocation_pb2_grpc.add_InvocationServiceServicer_to_server(cast(Any, Invocations)(grid), server)
-    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(cast(Any, Catalog)(grid), server)
+    for name in grid.rules.services():
+        add, servicer = SERVICES[name]
+        add(servicer(grid), server)

@@ -24,6 +24,10 @@ class Closer(Grid):
         """Hang up."""
         stream.close()
 
+    def consumer_asks(self) -> None:
+        """Nothing is answered."""
+        raise ConnectionError
+
 
 class Refuser(Grid):
     """Answers everything with an error, the one that fits most places."""
@@ -33,6 +37,10 @@ class Refuser(Grid):
         refusal = Refusal("FRAME_MALFORMED", "No.")
         stream.send(lk.Frame(close=refusal.problem()).SerializeToString())
         stream.close()
+
+    def consumer_asks(self) -> None:
+        """Refuse."""
+        raise Refusal("NOT_FOUND", "No.")
 
 
 class _Yes(Rules):

@@ -91,6 +91,8 @@ class Link:
         self.targets = (0, 0)
         """What must be held of the own and the other log before the link is open."""
         self.frame_bytes = 1 << 18
+        self.other_limits = rules.own_limits()
+        """What the other side has declared."""
         self.inputs_sent: dict[int, bytes] = {}
         self.was_open = False
         self._my_open = b""
@@ -104,6 +106,11 @@ class Link:
         self._pong = 0
         self.fault: Refusal | None = None
         """Why a stream was last closed here."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both logs are whole and everything may be said."""
+        return self.phase is Phase.OPEN
 
     # -- streams ----------------------------------------------------------------------------------
 
@@ -188,6 +195,7 @@ class Link:
         self.phase, self.confirmed = Phase.CATCHING_UP, False
         self.session = self.rules.session(self.dialled, self._my_open, payload)
         self.frame_bytes = self.rules.largest_frame(opened)
+        self.other_limits = opened.limits
         self.targets = (max(self.logs.seq(ME), opened.other.seq), max(self.logs.seq(THEM), opened.own.seq))
         self._reestablish(opened)
         self._maybe_open()

@@ -19,6 +19,7 @@ from intertie_conformance.grid import catalog
 from intertie_conformance.grid.account import ME
 from intertie_conformance.grid.buying import Buyer, Route
 from intertie_conformance.grid.identity import Identity, now_ms
+from intertie_conformance.grid.invocations import Face
 from intertie_conformance.grid.link import Link, Phase
 from intertie_conformance.grid.logs import Fact
 from intertie_conformance.grid.ports import (
@@ -52,6 +53,7 @@ class Grid:
         self.offers = catalog.conformance_offers(self.me.fingerprint)
         self.seller = Seller({offer.digest: offer for offer in self.offers})
         self.buyer = Buyer()
+        self.face = Face(self)
         self.peers: dict[bytes, Described] = {}
         self.links: dict[bytes, Link] = {}
         """By genesis."""
@@ -119,6 +121,15 @@ class Grid:
             self._accepted[agreed.digest] = dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=sealed)
             self.join(described, Agreed(agreed.message, agreed.payload, sealed))
         return self._accepted[agreed.digest]
+
+    def name_of(self, fingerprint: bytes) -> str:
+        """Name of a grid, its fingerprint in hexadecimal if that is unknown."""
+        known = {self.me.fingerprint: self.me.grid, **{key: peer.grid for key, peer in self.peers.items()}}
+        known |= {key: route.origin.grid for key, route in self.buyer.routes.items()}
+        return known.get(fingerprint, fingerprint.hex())
+
+    def consumer_asks(self) -> None:
+        """A call of a consumer. Raises: Refusal if none is answered."""
 
     def join(self, peer: Described, agreed: Agreed) -> Link:
         """A peering stands: keep its link, and dial where the peer has an address."""
@@ -226,6 +237,8 @@ class Grid:
         self._epochs += 1
         root = catalog.seal_root(self.me, now, [offer.digest for offer in self.offers])
         link.advertise(*catalog.advertisements(self.me, root, seq, self._epochs))
+        self.seller.reopened(link)
+        self.buyer.resume(link)
 
     def fact(self, link: Link, fact: Fact, data: bytes) -> None:
         """A valid entry of a peer."""

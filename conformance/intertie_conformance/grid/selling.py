@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Payload, Problem
@@ -27,15 +27,41 @@ from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
+    from intertie_conformance.grid.identity import Identity
     from intertie_conformance.grid.link import Link
+    from intertie_conformance.grid.rules import Rules
 
 END_UNITS = {TASK_STATE_COMPLETED: "order", TASK_STATE_FAILED: "order.failed", TASK_STATE_CANCELED: "order.canceled"}
+
+
+class Workplace(Protocol):
+    """Where an order comes from: a link, or the grid itself."""
+
+    me: Identity
+    rules: Rules
+    genesis: bytes
+
+    def now(self) -> int:
+        """The clock."""
+        ...
+
+    def say(self, *events: Event) -> None:
+        """Send events."""
+        ...
+
+    def write(self, entry: pb.Entry, data: bytes = b"") -> int:
+        """Append an entry."""
+        ...
+
+    def flush(self) -> None:
+        """Send everything that was gathered."""
+        ...
 
 
 class Job:
     """One order that is being worked on, as the work sees it."""
 
-    def __init__(self, link: Link, hold: Hold, offer: Offered, data: bytes) -> None:
+    def __init__(self, link: Workplace, hold: Hold, offer: Offered, data: bytes) -> None:
         self.link = link
         self.hold = hold
         self.offer = offer
@@ -50,6 +76,8 @@ class Job:
         self.asked = 0
         self.reply: asyncio.Future[bytes] | None = None
         self.task: asyncio.Task[None] | None = None
+        self.needs = 0
+        """The cumulative amount that work waits for, 0 if it does not."""
         self.moved = asyncio.Event()
         """Set when the grant has risen."""
         self._replies: set[str] = set()
@@ -76,9 +104,16 @@ class Job:
         while not self.link.rules.within_grant(self.hold, cost):
             self.moved.clear()
             self.claim(self.usage)
-            self.link.say(event(order_seq=self.hold.seq, at=self.link.now(), grant_needed={"amount": cost}))
-            self.link.flush()
+            self.needs = cost
+            self.say_needs()
             await self.moved.wait()
+        self.needs = 0
+
+    def say_needs(self) -> None:
+        """Ask for a higher grant."""
+        for made in self.link.rules.grant_needed(self.needs):
+            self.link.say(event(order_seq=self.hold.seq, at=self.link.now(), grant_needed=made))
+        self.link.flush()
 
     async def chunk(self, data: bytes) -> None:
         """Stream a piece of output."""
@@ -195,6 +230,19 @@ class Seller:
         asyncio.get_running_loop().call_later((hold.order.deadline - link.now()) / 1_000, self._deadline, job)
         self.admit(link)
 
+    def start(self, link: Workplace, hold: Hold, offer: Offered, data: bytes) -> Job:
+        """Work at once: for own consumers."""
+        job = self.jobs[link.genesis, hold.seq] = Job(link, hold, offer, data)
+        asyncio.get_running_loop().call_later((hold.order.deadline - link.now()) / 1_000, self._deadline, job)
+        job.task = asyncio.create_task(self._run(job))
+        return job
+
+    def reopened(self, link: Link) -> None:
+        """The link is open: say again what work waits for."""
+        for job in self.jobs.values():
+            if job.link is link and job.needs and job.hold.state is State.OPEN:
+                job.say_needs()
+
     def admit(self, link: Link) -> None:
         """Start what waits and fits."""
         for job in [job for job in self._waiting if job.link is link]:
@@ -202,7 +250,7 @@ class Seller:
                 self._waiting.remove(job)
                 job.task = asyncio.create_task(self._run(job))
 
-    def reject(self, link: Link, hold: Hold, refusal: Refusal) -> None:
+    def reject(self, link: Workplace, hold: Hold, refusal: Refusal) -> None:
         """No work is done."""
         entry = link.rules.reject(hold, refusal.problem())
         if entry is not None and hold.state is State.OPEN:
@@ -228,7 +276,7 @@ class Seller:
         if job is not None:
             job.moved.set()
 
-    def cancel(self, link: Link, order_seq: int) -> None:
+    def cancel(self, link: Workplace, order_seq: int) -> None:
         """The payer wants to stop."""
         job = self.jobs.get((link.genesis, order_seq))
         if job is None or job.hold.state is not State.OPEN:

@@ -132,3 +132,19 @@ WORK: Final[Mapping[str, Callable[[Job], Awaitable[Payload]]]] = {
     "conformance/fail": fail,
     "conformance/refuse": refuse,
 }
+
+
+_INPUTS: Final[Mapping[str, tuple[dict[str, type], dict[str, type]]]] = {
+    "conformance/delay": ({"ms": int}, {}),
+    "conformance/meter": ({"usage": dict}, {"steps": int}),
+    "conformance/stream": ({"chunks": int, "bytes": int}, {"delay_ms": int}),
+    "conformance/ask": ({}, {"prompt": str}),
+    "conformance/fail": ({}, {"message": str, "steps": int, "as": str}),
+    "conformance/refuse": ({}, {"message": str}),
+}
+
+
+def check(name: str, data: bytes) -> None:
+    """Whether an input fits an offer's schema. Raises: Unwilling INPUT_INVALID."""
+    if name in _INPUTS:
+        _read(data, *_INPUTS[name])

@@ -44,6 +44,7 @@ class Target:
         self._process: asyncio.subprocess.Process | None = None
         self._channels: list[grpc.aio.Channel] = []
         self._public: grpc.aio.Channel | None = None
+        self._consumer: grpc.aio.Channel | None = None
 
     @property
     def grid(self) -> str:
@@ -122,9 +123,10 @@ class Target:
         """A channel to the consumer face."""
         if not self.table.consumer:
             return self.public()
-        channel = grpc.aio.insecure_channel(self.table.consumer, options=OPTIONS)
-        self._channels.append(channel)
-        return channel
+        if self._consumer is None:
+            self._consumer = grpc.aio.insecure_channel(self.table.consumer, options=OPTIONS)
+            self._channels.append(self._consumer)
+        return self._consumer
 
     def channel(self, me: Identity) -> grpc.aio.Channel:
         """A channel to the peer port as one of the suite's grids."""

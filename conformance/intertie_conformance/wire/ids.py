@@ -21,3 +21,8 @@ def make_id(now_ms: int) -> str:
 def is_id(text: str) -> bool:
     """Whether `text` is a UUIDv7 in lower-case text form."""
     return _FORM.fullmatch(text) is not None
+
+
+def time_of(text: str) -> int:
+    """The milliseconds in a UUIDv7."""
+    return int(text[:8] + text[9:13], 16)

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from intertie_conformance.grid.rules.entries import EntryRules
 from intertie_conformance.grid.rules.frames import FrameRules
+from intertie_conformance.grid.rules.invoking import InvokingRules
 from intertie_conformance.grid.rules.opening import OpeningRules
+from intertie_conformance.grid.rules.paying import PayingRules
 from intertie_conformance.grid.rules.peering import PeeringRules
 from intertie_conformance.grid.rules.selling import SellingRules
 from intertie_conformance.grid.rules.speaking import SpeakingRules
+from intertie_conformance.grid.rules.telling import TellingRules
 
 
-class Rules(OpeningRules, FrameRules, EntryRules, SpeakingRules, SellingRules, PeeringRules):
+class Rules(
+    OpeningRules,
+    FrameRules,
+    EntryRules,
+    SpeakingRules,
+    SellingRules,
+    PeeringRules,
+    InvokingRules,
+    TellingRules,
+    PayingRules,
+):
     """The honest grid."""

@@ -148,6 +148,10 @@ class SellingRules:
         """The amount that a charge states."""
         return self.price_usage(hold, usage)
 
+    def grant_needed(self, needed: int) -> list[dict[str, int]]:
+        """What is said when work waits for a higher grant."""
+        return [{"amount": needed}]
+
     def within_grant(self, hold: Hold, cost: int) -> bool:
         """Work goes on only within the grant."""
         return cost <= hold.granted
