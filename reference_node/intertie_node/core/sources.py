@@ -8,7 +8,7 @@ from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event, Gap, GrantNeeded, Result
-from intertie.v1.invocation_pb2 import InvocationEvent, Outcome, Receipt
+from intertie.v1.invocation_pb2 import InvocationEvent, Receipt
 from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
 from intertie.v1.task_pb2 import (
     HOLD_STATE_CHARGED,
@@ -304,7 +304,8 @@ class ConsumerSource:
     def _amend(self, world: World, inv: Invocation, end: End, amount: int, fx: Effects) -> None:
         """The end of what was reported as unknown is known: the receipt says it, and nothing more is to be told."""
         if inv.outcome is not None:
-            inv.outcome.receipt.CopyFrom(self._receipt(world, inv, end, amount))
+            inv.outcome.receipt.Clear()
+            self._fill(inv.outcome.receipt, world, inv, end, amount)
             fx.reply(world.forget, inv)
 
     def unknown(self, world: World, inv: Invocation, problem: Problem, fx: Effects) -> None:
@@ -314,9 +315,11 @@ class ConsumerSource:
             self.conclude(world, inv, fx)
         if inv.outcome is not None or not inv.signal(TaskSignal.FAILED, fx.now):
             return
-        receipt = self._receipt(world, inv, End(inv.state, {}), 0)
-        receipt.hold = HOLD_STATE_IN_DOUBT
-        self._report(world, inv, _outcome(inv, problem, receipt), fx)
+        last = _last(inv)
+        last.outcome.problem.CopyFrom(problem)
+        self._fill(last.outcome.receipt, world, inv, End(inv.state, {}), 0)
+        last.outcome.receipt.hold = HOLD_STATE_IN_DOUBT
+        self._report(world, inv, last, fx)
 
     def _settle(self, world: World, inv: Invocation, amount: int, fx: Effects) -> None:
         world.books.release(self.account, self.reserved, amount)
@@ -331,24 +334,29 @@ class ConsumerSource:
             return
         if end.state == TASK_STATE_COMPLETED and inv.result is None:
             return
-        outcome = _outcome(inv, end.problem, self._receipt(world, inv, end, self.charged))
+        last = _last(inv)
+        outcome = last.outcome
+        self._fill(outcome.receipt, world, inv, end, self.charged)
+        if end.problem is not None:
+            outcome.problem.CopyFrom(end.problem)
         if inv.result is not None and inv.result.HasField("result"):
             outcome.output.CopyFrom(inv.result.result.output)
             outcome.is_error = inv.result.result.is_error
         elif inv.result is not None:
             outcome.problem.CopyFrom(inv.result.gap.problem)
-        self._report(world, inv, outcome, fx)
+        self._report(world, inv, last, fx)
 
-    def _report(self, world: World, inv: Invocation, outcome: Outcome, fx: Effects) -> None:
-        inv.outcome = outcome
+    def _report(self, world: World, inv: Invocation, last: InvocationEvent, fx: Effects) -> None:
+        inv.outcome = last.outcome
         world.touch(inv)
-        self._tell(inv, InvocationEvent(id=inv.spec.id, outcome=outcome), fx)
+        self._tell(inv, last, fx)
         if inv.finished:
             self.end = None  # the outcome says it all
             fx.reply(world.forget, inv)
 
-    def _receipt(self, world: World, inv: Invocation, end: End, amount: int) -> Receipt:
-        receipt = Receipt(charge=amount, asset=world.settings.asset, scale=world.settings.scale)
+    def _fill(self, receipt: Receipt, world: World, inv: Invocation, end: End, amount: int) -> None:
+        """Write an empty receipt, in place: it carries the proof, which is large."""
+        receipt.charge, receipt.asset, receipt.scale = amount, world.settings.asset, world.settings.scale
         for unit, quantity in sorted(end.usage.items()):
             if quantity:
                 receipt.usage.add(unit=unit, quantity=quantity)
@@ -365,11 +373,13 @@ class ConsumerSource:
             receipt.path.extend(world_path(world, inv, sink))
             hold = sink.hold
             receipt.hold = int(hold.state) if hold else HOLD_STATE_CHARGED  # type: ignore[assignment]
-        return receipt
 
 
-def _outcome(inv: Invocation, problem: Problem | None, receipt: Receipt) -> Outcome:
-    return Outcome(id=inv.spec.id, state=inv.state, problem=problem, receipt=receipt)  # type: ignore[arg-type]
+def _last(inv: Invocation) -> InvocationEvent:
+    """The last item of an invocation, its outcome to be filled in place."""
+    last = InvocationEvent(id=inv.spec.id)
+    last.outcome.id, last.outcome.state = inv.spec.id, inv.state  # type: ignore[assignment]
+    return last
 
 
 def _packed(end: End | None) -> tuple[Any, ...] | None:
