@@ -338,6 +338,7 @@ class Rogue:
             "nonce": terms.nonce,
             "offer_digest": terms.offer_digest,
             "input_digest": terms.input_digest,
+            "output_digest": salted(terms.nonce, b"{}"),
             "state": TASK_STATE_COMPLETED,
             "usage": [{"unit": unit, "quantity": usage[unit]} for unit in sorted(usage) if usage[unit]],
             "started_at": now,

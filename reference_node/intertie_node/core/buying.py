@@ -19,6 +19,7 @@ from intertie_node.core.holds import Hold, HoldState
 from intertie_node.core.invocations import End, Invocation
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
+from intertie_node.core.outputs import check_output
 from intertie_node.core.pair import Fact
 from intertie_node.core.sharing import cost_account
 from intertie_node.core.sinks import OrderSink, quantities
@@ -50,6 +51,7 @@ def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
         return
     try:
         record = check_claim(world, hold, body, before)
+        check_output(inv, record)
     except IntertieError as fault:
         if fact.seq > link.ledger.acked[ME]:
             refuse(link, fact.seq, fault.reason, fault.message, fx)

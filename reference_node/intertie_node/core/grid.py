@@ -4,7 +4,7 @@ Steps are plain calls with an `Effects`. They change memory, and say what must b
 said and what is then started. `flush` ends a batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from intertie.amounts import INT64_MAX
@@ -140,6 +140,8 @@ class Grid:
         facts = link.receive(frame, fx)
         inputs = {item.order_seq: item.data for item in frame.inputs}
         link.pair.unhandled += sum(fact.author == THEM for fact in facts)
+        if frame.events:
+            self._count_outputs(link, frame.events)
         for fact in facts:
             self._fact(link, fact, inputs.get(fact.seq, b""), fx)
         self._maybe_open(link, fx)
@@ -149,6 +151,14 @@ class Grid:
             routing.learn(self.world, link, item, fx)
         if frame.HasField("signature"):
             selling.admit_waiting(self.world, link, fx)
+
+    def _count_outputs(self, link: Link, events: Iterable[Event]) -> None:
+        """What a frame delivers is known before the claims that it carries are judged."""
+        orders = self.world.orders
+        for event in events:
+            inv = orders.get((link.name, ME, event.order_seq))
+            if inv is not None and isinstance(inv.sink, OrderSink):
+                inv.sink.count(inv.spec.nonce, event)
 
     def _fact(self, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
         if not link.can_append:

@@ -4,7 +4,7 @@ A source is who asked (a consumer, or the payer of an order); a sink is who work
 provider of an order placed downstream). A relay is an invocation with orders on both sides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -63,6 +63,24 @@ class End(Struct, frozen=True):
 
 OrderKey = tuple[str, int, int]
 """(name of the link, payer as ME or THEM, seq of the order)."""
+
+
+def packed(end: End | None) -> tuple[Any, ...] | None:
+    """An end as it stands in a row."""
+    if end is None:
+        return None
+    parts = (end.proof, end.problem)
+    return (end.state, dict(end.usage), *(p.SerializeToString() if p is not None else b"" for p in parts))
+
+
+def unpacked(row: Sequence[Any] | None) -> End | None:
+    """The end that a source had noted when its row was written."""
+    if row is None:
+        return None
+    state, usage, proof, error = row
+    return End(
+        state, usage, RecordProof.FromString(proof) if proof else None, Problem.FromString(error) if error else None
+    )
 
 
 class Source(Protocol):

@@ -78,6 +78,8 @@ class Link:
         self.held: list[lk.Frame] | None = None
         """Frames that wait until the resending is over; None when nothing is being resent."""
         self.heard_at = 0
+        self.progressed_at = 0
+        """When the last entries came, or the stream opened."""
         self.pinged_at = 0
         self.agreement = b""
         """Serialized Envelope of the agreement, if this grid proposed it and so writes it into its log."""
@@ -191,6 +193,7 @@ class Link:
         if self.outbox.entries:
             self._signed_frame(fx)
         self.phase, self.heard_at, self.pinged_at, self.confirmed = Phase.CATCHING_UP, fx.now, 0, False
+        self.progressed_at = fx.now
         self.session = session_of(self.dialled_by_me, self.my_open, payload)
         self.signers = self.peer.current(fx.now, self.terms.max_skew_ms)
         self.their_limits = obeyed(theirs.limits)
@@ -278,13 +281,31 @@ class Link:
             facts += self.pair.take(ME, frame.first_returned, frame.returned, frame.returned_signature, self.rows)
         if frame.HasField("signature"):
             self._check_session(frame.signature)
+            if self.confirmed:
+                self._check_whole()
             facts += self.pair.take(
                 THEM, frame.first_seq, frame.entries, frame.signature, self.rows, self._clock_check(fx.now)
             )
             self.outbox.sign |= bool(frame.entries)
         if frame.ping:
             self.outbox.pong = frame.ping
+        if facts:
+            self.progressed_at = fx.now
         return facts
+
+    def _check_whole(self) -> None:
+        """A peer signs in a session once it has returned what it holds: more of the own log will not come.
+
+        Raises: IntertieError CURSOR_AHEAD.
+        """
+        last = self.pair.logs[ME].seq
+        if self.phase is Phase.CATCHING_UP and self.plan is not None and last < self.plan.own_target:
+            raise IntertieError(
+                "CURSOR_AHEAD",
+                f"The other side says that it holds {self.plan.own_target} entries of this log, and returned {last}.",
+                seq=str(self.plan.own_target),
+                last=str(last),
+            )
 
     def _recall_signature(self, signature: lk.HeadSignature) -> None:
         """The last own signature that the other side holds: what it states must be held before anything is written."""
@@ -318,6 +339,12 @@ class Link:
         """Ping a silent peer, give up a dead one."""
         if self.connection is None:
             return
+        if fx.now - self.progressed_at > DEAD_AFTER_MS:
+            try:
+                self._check_whole()
+            except IntertieError as error:
+                self.fail(self.connection, error, fx)
+                return
         silent = fx.now - self.heard_at
         if silent > DEAD_AFTER_MS:
             self.fail(self.connection, IntertieError("SILENT_PEER", f"Nothing heard for {silent} ms."), fx)

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from intertie.amounts import convert_limit
+from intertie.digests import salted
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import ByteCredit, Chunk, Event, Gap, InputReply, Resume
@@ -187,6 +188,10 @@ class OrderSink:
         self.expecting = True
         self.needed = 0
         """Grant that the provider has asked for, as an upstream amount; asked for again when a link is back."""
+        self.delivered: bytes | None = None
+        """Salted digest of the output, once all events up to the result have passed; empty for none."""
+        self._counted = 0
+        self._output: Any = None
         self.canceling: str | None = None
         """Comment of a wish to stop that could not be written yet."""
 
@@ -198,6 +203,22 @@ class OrderSink:
     def hold(self) -> Hold | None:
         """The order's hold, None once it is settled and forgotten."""
         return self.link.ledger.holds.get((ME, self.seq))
+
+    def count(self, nonce: bytes, event: Event) -> None:
+        """Count the output that an event of the provider carries, in the order of numbers, once."""
+        if event.number != self._counted + 1:
+            return
+        self._counted = event.number
+        if event.HasField("chunk") and event.chunk.payload.data:
+            self._output = self._output or sha256(nonce)
+            self._output.update(event.chunk.payload.data)
+        elif event.HasField("result"):
+            data = event.result.output.data
+            if self._output is None:
+                self.delivered = salted(nonce, data) if data else b""
+            else:
+                self._output.update(data)
+                self.delivered = MULTIHASH_SHA256 + self._output.digest()
 
     def _open(self) -> Hold | None:
         hold = self.hold

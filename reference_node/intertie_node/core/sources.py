@@ -9,7 +9,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event, Gap, GrantNeeded, Result
 from intertie.v1.invocation_pb2 import InvocationEvent, Receipt
-from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
+from intertie.v1.record_pb2 import ExecutionRecord
 from intertie.v1.task_pb2 import (
     HOLD_STATE_CHARGED,
     HOLD_STATE_IN_DOUBT,
@@ -20,10 +20,11 @@ from intertie.v1.task_pb2 import (
 from intertie_node.core.catalog import Prices
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import Hold, HoldState
-from intertie_node.core.invocations import End, Invocation, OrderKey
+from intertie_node.core.invocations import End, Invocation, OrderKey, packed
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
+from intertie_node.core.outputs import contradicts
 from intertie_node.core.sinks import OrderSink, quantities
 from intertie_node.core.tasks import SIGNAL_OF_END, TaskSignal
 from intertie_node.core.world import World
@@ -41,7 +42,7 @@ class OrderSource:
 
     def row(self) -> tuple[Any, ...]:
         """What restores this source."""
-        return ("order_source", self.link.name, self.seq, _packed(self.end))
+        return ("order_source", self.link.name, self.seq, packed(self.end))
 
     @property
     def hold(self) -> Hold | None:
@@ -224,7 +225,7 @@ class ConsumerSource:
 
     def row(self) -> tuple[Any, ...]:
         """What restores this source."""
-        return ("consumer", self.account, self.prices, self.grant, self.reserved, self.charged, _packed(self.end))
+        return ("consumer", self.account, self.prices, self.grant, self.reserved, self.charged, packed(self.end))
 
     def price(self, world: World, inv: Invocation, usage: Mapping[str, int]) -> int:
         """What usage costs the consumer, minor units."""
@@ -339,7 +340,10 @@ class ConsumerSource:
         self._fill(outcome.receipt, world, inv, end, self.charged)
         if end.problem is not None:
             outcome.problem.CopyFrom(end.problem)
-        if inv.result is not None and inv.result.HasField("result"):
+        if inv.result is not None and contradicts(inv, end):
+            outcome.problem.reason = "OUTPUT_MISMATCH"
+            outcome.problem.message = "The output that was delivered is not the one that the execution record proves."
+        elif inv.result is not None and inv.result.HasField("result"):
             outcome.output.CopyFrom(inv.result.result.output)
             outcome.is_error = inv.result.result.is_error
         elif inv.result is not None:
@@ -380,23 +384,6 @@ def _last(inv: Invocation) -> InvocationEvent:
     last = InvocationEvent(id=inv.spec.id)
     last.outcome.id, last.outcome.state = inv.spec.id, inv.state  # type: ignore[assignment]
     return last
-
-
-def _packed(end: End | None) -> tuple[Any, ...] | None:
-    if end is None:
-        return None
-    parts = (end.proof, end.problem)
-    return (end.state, dict(end.usage), *(p.SerializeToString() if p is not None else b"" for p in parts))
-
-
-def unpacked(row: Sequence[Any] | None) -> End | None:
-    """The end that a consumer's source had noted when its row was written."""
-    if row is None:
-        return None
-    state, usage, proof, error = row
-    return End(
-        state, usage, RecordProof.FromString(proof) if proof else None, Problem.FromString(error) if error else None
-    )
 
 
 def world_path(world: World, inv: Invocation, sink: OrderSink) -> tuple[str, ...]:

@@ -63,6 +63,34 @@ def test_a_good_open_on_a_second_stream_takes_over() -> None:
     scene.check_calm()
 
 
+def test_a_cursor_beyond_everything_is_named_once_nothing_more_comes() -> None:
+    """It holds more of this log, it says, and then signs without having returned it."""
+    scene = Scene()
+    scene.rogue.open(other=lk.Cursor(seq=9, head=bytes(32)))
+    scene.net.run()
+    assert not scene.rogue.closed
+    scene.rogue.say(scene.rogue.signature())
+    scene.net.run()
+    assert scene.rogue.closed == "CURSOR_AHEAD"
+    scene.net.dial(scene.rogue, scene.node)
+    scene.rogue.open()
+    scene.net.run()
+    assert is_open(scene.node, MAL)
+    scene.check_calm()
+
+
+def test_a_cursor_beyond_everything_is_named_after_a_silence() -> None:
+    scene = Scene()
+    scene.rogue.open(other=lk.Cursor(seq=9, head=bytes(32)))
+    for _ in range(29):
+        scene.net.wait(1_000)
+        scene.rogue.send(lk.Frame(pong=1).SerializeToString())
+    assert not scene.rogue.closed
+    scene.net.wait(2_000)
+    assert scene.rogue.closed == "CURSOR_AHEAD"
+    scene.check_calm()
+
+
 def test_a_replayed_stream_changes_nothing() -> None:
     """The bytes of a whole session, sent once more: its Open is heard, the rest is of another session."""
     scene = Scene()

@@ -42,7 +42,7 @@ class Scene:
         elif phase is not Phase.DOWN:
             self.net.dial(self.rogue, self.node)
             target = lk.Cursor(seq=9, head=bytes(32))
-            self.rogue.open(**({} if phase is Phase.OPEN else {"other": target}))
+            self.rogue.open(**({} if phase is Phase.OPEN else {"own": target}))
             self.net.run()
         assert self.link.phase is phase
         self.wire = self.link.connection

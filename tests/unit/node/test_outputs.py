@@ -1,0 +1,160 @@
+"""What is delivered is compared with what the executor's record proves (design §9, execution records)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.kit.line import Line
+from tests.kit.rogue import K
+from tests.kit.worlds import Listener, StartWork
+from tests.unit.node.test_misdeeds import Scene
+
+from intertie.digests import salted
+from intertie.v1 import task_pb2 as ts
+from intertie.v1.envelope_pb2 import Payload
+from intertie.v1.event_pb2 import Chunk, Event, Result
+from intertie_node.core import executing
+from intertie_node.core.effects import Effects
+from intertie_node.core.ledger import ME
+from intertie_node.core.sinks import LocalSink, OrderSink, Rate
+
+USAGE = {"order": 1}
+
+
+def chunk(order: int, number: int, data: bytes) -> Event:
+    return Event(order_seq=order, number=number, at=1, chunk=Chunk(payload=Payload(data=data)))
+
+
+def bought(scene: Scene) -> tuple[Listener, int]:
+    return scene.ordered(max_charge=100)
+
+
+def lane(scene: Scene) -> tuple[int, int]:
+    own = scene.node.link(scene.rogue.own).ledger.lanes[ME]  # type: ignore[arg-type]
+    return own.posted, own.agreed
+
+
+def test_a_charge_for_another_output_than_was_delivered_is_refused() -> None:
+    scene = Scene().selling()
+    listener, order = bought(scene)
+    seq = scene.rogue.write(K.ENTRY_KIND_CHARGE, charge=scene.rogue.claim(order, USAGE))
+    scene.rogue.say(events=[scene.rogue.result(order, b"other")])
+    scene.net.run()
+    assert scene.rogue.refused() == {seq: "OUTPUT_MISMATCH"}
+    assert lane(scene) == (10, 0)
+    assert listener.outcome is not None
+    assert (listener.outcome.state, listener.outcome.receipt.charge) == (ts.TASK_STATE_FAILED, 0)
+    assert listener.outcome.problem.reason == "OUTPUT_MISMATCH"
+    scene.check_calm()
+
+
+@pytest.mark.parametrize("pieces", [[b"{", b"}"], [b"", b"{}"], [b"{}"]])
+def test_pieces_count_in_order(pieces: list[bytes]) -> None:
+    scene = Scene().selling()
+    listener, order = bought(scene)
+    *first, last = pieces
+    scene.rogue.say(events=[chunk(order, number, data) for number, data in enumerate(first, 1)])
+    scene.net.run()
+    scene.rogue.write(K.ENTRY_KIND_CHARGE, charge=scene.rogue.claim(order, USAGE))
+    scene.rogue.say(events=[scene.rogue.result(order, last, len(pieces))])
+    scene.net.run()
+    assert scene.rogue.refused() == {}
+    assert listener.outcome is not None
+    assert not listener.outcome.HasField("problem")
+    assert lane(scene) == (10, 10)
+
+
+def test_pieces_sent_again_count_once() -> None:
+    scene = Scene().selling()
+    listener, order = bought(scene)
+    again = [chunk(order, 1, b"{"), chunk(order, 1, b"{"), chunk(order, 2, b"}"), chunk(order, 1, b"x")]
+    scene.rogue.say(events=again)
+    scene.rogue.write(K.ENTRY_KIND_CHARGE, charge=scene.rogue.claim(order, USAGE))
+    scene.rogue.say(events=[scene.rogue.result(order, b"", 3)])
+    scene.net.run()
+    assert listener.outcome is not None
+    assert not listener.outcome.HasField("problem")
+    scene.check_calm()
+
+
+def test_an_output_that_comes_after_its_charge_is_named() -> None:
+    """The charge has been agreed to by then: it stays, and the consumer is told."""
+    scene = Scene().selling()
+    listener, order = bought(scene)
+    scene.rogue.write(K.ENTRY_KIND_CHARGE, charge=scene.rogue.claim(order, USAGE))
+    scene.rogue.say()
+    scene.net.run()
+    assert lane(scene) == (10, 10)
+    scene.rogue.say(events=[scene.rogue.result(order, b"other")])
+    scene.net.run()
+    assert scene.rogue.refused() == {}
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == "OUTPUT_MISMATCH"
+    assert not listener.outcome.output.data
+    assert listener.outcome.receipt.charge == 10
+    scene.check_calm()
+
+
+def test_missing_pieces_are_no_contradiction() -> None:
+    scene = Scene().selling()
+    listener, order = bought(scene)
+    scene.rogue.write(K.ENTRY_KIND_CHARGE, charge=scene.rogue.claim(order, USAGE))
+    scene.rogue.say(events=[scene.rogue.result(order, b"rest", 3)])
+    scene.net.run()
+    assert scene.rogue.refused() == {}
+    assert listener.outcome is not None
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_honest_output_passes_a_relay(streamed: bool) -> None:
+    line = Line()
+
+    def work(node: Any, started: StartWork) -> None:
+        output = Payload(data=b"x" * 40_000 if streamed else b"short")
+        node.report(started.invocation, lambda inv, fx: executing.completed(node.world, inv, output, False, None, fx))
+
+    line.south.backends["echo"] = work
+    listener = line.north.invoke("south.example/echo")
+    line.net.run()
+    assert listener.outcome is not None
+    assert listener.outcome.state == ts.TASK_STATE_COMPLETED
+    assert not listener.outcome.HasField("problem")
+    pieces = b"".join(event.chunk.payload.data for event in listener.events)
+    whole = pieces + listener.outcome.output.data
+    assert len(whole) == (40_000 if streamed else 5)
+
+
+def test_a_relay_refuses_it_and_charges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """South's record is about another output than south sends."""
+    line = Line()
+    real = executing._end
+
+    def other(world: Any, inv: Any, sink: Any, result: Result, energy: Any, fx: Effects) -> None:
+        result.output.data = b"other"
+        real(world, inv, sink, result, energy, fx)
+
+    monkeypatch.setattr(executing, "_end", other)
+    listener = line.north.invoke("south.example/echo")
+    line.net.run()
+    assert listener.outcome is not None
+    assert (listener.outcome.state, listener.outcome.receipt.charge) == (ts.TASK_STATE_FAILED, 0)
+    assert listener.outcome.problem.reason == "OUTPUT_MISMATCH"
+    assert line.hub.link(line.south).ledger.lanes[ME].agreed == 0
+    assert line.north.link(line.hub).ledger.lanes[ME].posted == 0
+
+
+def test_the_count_is_the_origins() -> None:
+    nonce = bytes(16)
+    origin = LocalSink(nonce, 0)
+    payer = OrderSink(Line().north.link(), 1, Rate())
+    for number, data in enumerate((b"a", b"", b"bc"), 1):
+        origin.hash(data)
+        payer.count(nonce, chunk(1, number, data))
+    assert payer.delivered is None
+    origin.hash(b"d")
+    payer.count(nonce, Event(number=4, result=Result(output=Payload(data=b"d"))))
+    assert payer.delivered == origin.output_digest == salted(nonce, b"abcd")
+    silent = OrderSink(Line().north.link(), 1, Rate())
+    silent.count(nonce, Event(number=1, result=Result()))
+    assert silent.delivered == LocalSink(nonce, 0).output_digest == b""
