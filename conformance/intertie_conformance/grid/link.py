@@ -291,6 +291,10 @@ class Link:
             self._inputs.append((fact.seq, data))
         return fact.seq
 
+    def has_room(self) -> bool:
+        """Whether the peer has no more than its max_unagreed at stake."""
+        return self.logs.account.unagreed(THEM) <= self.terms.max_unagreed[THEM]
+
     def say(self, *events: Event) -> None:
         """Send events with the next frame, if the link is open."""
         if self.phase is Phase.OPEN:

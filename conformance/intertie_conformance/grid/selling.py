@@ -49,6 +49,10 @@ class Workplace(Protocol):
         """Send events."""
         ...
 
+    def has_room(self) -> bool:
+        """Whether no more than max_unagreed is at stake."""
+        ...
+
     def write(self, entry: pb.Entry, data: bytes = b"") -> int:
         """Append an entry."""
         ...
@@ -79,7 +83,7 @@ class Job:
         self.needs = 0
         """The cumulative amount that work waits for, 0 if it does not."""
         self.moved = asyncio.Event()
-        """Set when the grant has risen."""
+        """Set when the grant has risen, or more is agreed."""
         self._replies: set[str] = set()
 
     # -- for the work -----------------------------------------------------------------------------
@@ -101,11 +105,14 @@ class Job:
         cost = self.link.rules.price_usage(self.hold, usage)
         if cost > self.hold.order.max_charge:
             raise Refusal("GRANT_EXHAUSTED", f"The work would cost {cost}.")
-        while not self.link.rules.within_grant(self.hold, cost):
+        rules, link = self.link.rules, self.link
+        while not (rules.within_grant(self.hold, cost) and rules.within_unagreed(self.hold, cost, link.has_room())):
             self.moved.clear()
             self.claim(self.usage)
-            self.needs = cost
-            self.say_needs()
+            if not rules.within_grant(self.hold, cost):
+                self.needs = cost
+                self.say_needs()
+            self.link.flush()
             await self.moved.wait()
         self.needs = 0
 
@@ -170,7 +177,7 @@ class Job:
     def claim(self, usage: Mapping[str, int], **final: object) -> None:
         """Write a cumulative charge; an unfinished one only if it says something new."""
         hold = self.hold
-        quantities = [usage.get(unit, 0) for unit, _, _ in hold.prices]
+        quantities = self.link.rules.charge_quantities(hold, usage)
         before = list(hold.claims[-1].quantities) if hold.claims else [0] * len(quantities)
         if hold.state is not State.OPEN or (not final and quantities == before):
             return
@@ -245,6 +252,9 @@ class Seller:
 
     def admit(self, link: Link) -> None:
         """Start what waits and fits."""
+        for job in self.jobs.values():
+            if job.link is link and job.hold.state is State.OPEN:
+                job.moved.set()
         for job in [job for job in self._waiting if job.link is link]:
             if link.rules.may_start(link, job.hold):
                 self._waiting.remove(job)
@@ -268,7 +278,15 @@ class Seller:
             self.reject(job.link, job.hold, refusal)
             job.link.flush()
         except Refusal as refusal:
-            job.end(TASK_STATE_FAILED, Payload(), refusal.problem())
+            self._fail(job, refusal)
+
+    def _fail(self, job: Job, why: Refusal) -> None:
+        """Work that was begun has failed."""
+        if job.link.rules.rejects_begun(job.hold):
+            self.reject(job.link, job.hold, why)
+            job.link.flush()
+        else:
+            job.end(TASK_STATE_FAILED, Payload(), why.problem())
 
     def grant(self, link: Link, order_seq: int) -> None:
         """A grant has risen."""
@@ -305,7 +323,7 @@ class Seller:
             job.link.flush()
             return
         job.task.cancel()
-        job.end(TASK_STATE_FAILED, Payload(), late.problem())
+        self._fail(job, late)
 
     def event(self, link: Link, event: Event) -> None:
         """An event of the payer."""

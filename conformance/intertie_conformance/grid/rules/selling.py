@@ -138,11 +138,15 @@ class SellingRules:
 
     def may_start(self, link: Link, hold: Hold) -> bool:
         """An order that does not fit max_unagreed now waits."""
-        return link.logs.account.unagreed(THEM) <= link.terms.max_unagreed[THEM]
+        return link.has_room()
 
     def price_usage(self, hold: Hold, usage: Mapping[str, int]) -> int:
         """What usage costs under the order's own lines."""
         return amounts.charge(hold.prices, [usage.get(unit, 0) for unit, _, _ in hold.prices])
+
+    def charge_quantities(self, hold: Hold, usage: Mapping[str, int]) -> list[int]:
+        """The cumulative quantities that a charge states, in the order of the order's lines."""
+        return [usage.get(unit, 0) for unit, _, _ in hold.prices]
 
     def charge_amount(self, hold: Hold, usage: Mapping[str, int]) -> int:
         """The amount that a charge states."""
@@ -155,6 +159,14 @@ class SellingRules:
     def within_grant(self, hold: Hold, cost: int) -> bool:
         """Work goes on only within the grant."""
         return cost <= hold.granted
+
+    def within_unagreed(self, hold: Hold, cost: int, room: bool) -> bool:
+        """Beyond the first grant, or what is claimed, work goes on only while the lane is within max_unagreed."""
+        return room or cost <= max(hold.grants[0][1], hold.charged)
+
+    def rejects_begun(self, hold: Hold) -> bool:
+        """Work that was begun is charged, never rejected."""
+        return False
 
     def reject(self, hold: Hold, problem: Problem) -> pb.Entry | None:
         """The entry that rejects an order."""
