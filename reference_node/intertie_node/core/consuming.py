@@ -153,7 +153,8 @@ def subscribe(world: World, inv: Invocation, subscriber: Subscriber, after: int,
     if subscriber not in source.subscribers:
         source.subscribers.append(subscriber)
     if inv.sink is not None:
-        inv.sink.resume(world, inv, after, world.settings.event_credit, fx)
+        first = min(listening.next for listening in source.subscribers)  # one cursor serves all of them
+        inv.sink.resume(world, inv, first - 1, world.settings.event_credit, fx)
 
 
 def unsubscribe(inv: Invocation, subscriber: Subscriber) -> None:

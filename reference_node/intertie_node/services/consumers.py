@@ -133,10 +133,13 @@ class ConsumerDesk:
 
     def consumed(self, account: str, invocation: str, size: int) -> None:
         """Events have been taken: as many bytes more may come."""
-        inv = self._world.invocations.get(f"{invocation}@{account}")
-        if inv is not None and inv.sink is not None:
-            sink = inv.sink
-            self._submit(lambda fx: sink.credit(self._world, inv, size, fx))
+
+        def step(fx: Effects) -> None:
+            inv = self._world.invocations.get(f"{invocation}@{account}")
+            if inv is not None and inv.sink is not None:
+                inv.sink.credit(self._world, inv, size, fx)
+
+        self._submit(step)
 
     async def send_input(self, account: str, request: iv.SendInputRequest) -> None:
         """Answer an input request; returns when the answer is durable or on its way."""
