@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from intertie_conformance.grid.account import ME, THEM
@@ -12,6 +13,8 @@ from intertie_conformance.trace import Trace
 
 if TYPE_CHECKING:
     from intertie_conformance.passive import Observer
+    from intertie_conformance.roles.customer import Customer
+    from intertie_conformance.roles.market import Market
     from intertie_conformance.roles.peer import Peer
     from intertie_conformance.roles.peerings import Peerings
     from intertie_conformance.roles.shop import Shop
@@ -63,6 +66,22 @@ class Stage:
         self._peers.append(shop)
         shop.door.enter(shop)
         return shop
+
+    async def market(self, **terms: Any) -> Market:
+        """A scripted provider that dials the target and advertises what a check tells it."""
+        from intertie_conformance.roles.market import take_market
+
+        market = await take_market(self.peerings, **terms)
+        market.stage, market.spoiled = self, bool(terms)
+        self._peers.append(market)
+        return market
+
+    @cached_property
+    def customer(self) -> Customer:
+        """A consumer who looks into the target's catalog and calls what it lists."""
+        from intertie_conformance.roles.customer import Customer
+
+        return Customer(self)
 
     async def twins(self) -> tuple[Peer, Peer]:
         """Two peerings of one of the suite's grids with the target."""

@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from intertie.v1 import entry_pb2 as pb
-from intertie.v1.catalog_pb2 import OriginRoute
 from intertie.v1.envelope_pb2 import PayloadDescriptor, Problem
 from intertie.v1.event_pb2 import Event, InputReply
 from intertie.v1.metering_pb2 import PriceLine
@@ -21,16 +20,16 @@ from intertie.v1.task_pb2 import (
 )
 from intertie_conformance.grid.account import ME, THEM, Hold
 from intertie_conformance.grid.catalog import Offered
-from intertie_conformance.wire import amounts, envelope
 from intertie_conformance.wire.build import entry, event
-from intertie_conformance.wire.descriptors import Described, read_chain
 from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
     from intertie_conformance.grid.invocations import Run
     from intertie_conformance.grid.link import Link
+    from intertie_conformance.grid.routes import Route, Routes
     from intertie_conformance.wire.amounts import Price
+    from intertie_conformance.wire.descriptors import Described
 
 K = pb.EntryKind
 DOUBT_S: Final = 2.0
@@ -79,48 +78,12 @@ class Purchase:
         self.say(resume={"after_seq": self.run.last, "credit": CREDIT})
 
 
-class Route:
-    """An origin that a peer advertises, with its offers."""
-
-    def __init__(self, link: Link, stated: OriginRoute, origin: Described) -> None:
-        self.link = link
-        self.stated = stated
-        self.origin = origin
-        self.offers: dict[str, Offered] = {}
-        """By reference "grid/name"."""
-
-    @property
-    def tariff(self) -> pb.Tariff:
-        """The tariff that the route names."""
-        return self.link.logs.account.tariffs[THEM][self.stated.tariff_seq]
-
-    def priced(self, offer: Offered) -> list[Price]:
-        """An offer's prices under the route's tariff."""
-        tariff = self.tariff
-        return amounts.under_tariff(offer.prices, tariff.markup_num, tariff.markup_den, tariff.fee)
-
-
 class Buyer:
     """Purchases of all consumers."""
 
-    def __init__(self) -> None:
-        self.routes: dict[bytes, Route] = {}
-        """Fingerprint of the origin → route."""
+    def __init__(self, routes: Routes) -> None:
+        self.routes = routes
         self.purchases: dict[tuple[bytes, int], Purchase] = {}
-
-    def find(self, ref: str) -> tuple[Route, Offered]:
-        """The offer of a reference. Raises: Refusal OFFER_UNKNOWN."""
-        for route in self.routes.values():
-            if ref in route.offers:
-                return route, route.offers[ref]
-        raise Refusal("OFFER_UNKNOWN", f"No offer {ref[:200]} is known here.", offer=ref[:200])
-
-    def learn(self, link: Link, stated: OriginRoute) -> Route:
-        """Take an advertised route. Raises: Refusal."""
-        origin = read_chain(list(stated.descriptors))
-        envelope.unseal(stated.root, envelope.CATALOG_ROOT, origin.keys())
-        route = self.routes[origin.fingerprint] = Route(link, stated, origin)
-        return route
 
     def place(self, run: Run, route: Route, offer: Offered) -> Purchase:
         """Order."""
@@ -131,7 +94,7 @@ class Buyer:
             "offer_digest": offer.digest,
             "tariff_seq": route.stated.tariff_seq,
             "max_charge": request.max_charge,
-            "grant": request.first_grant or request.max_charge,
+            "grant": link.rules.first_grant(offer, request.max_charge, request.first_grant or request.max_charge),
             "deadline": run.deadline,
             "hop_limit": 8,
             "path": [link.me.grid],
@@ -143,7 +106,9 @@ class Buyer:
             "input": PayloadDescriptor(
                 media_type=request.input.media_type or "application/json", digest=salted(nonce, data), size=len(data)
             ),
-            "prices": [PriceLine(unit=unit, num=num, den=den) for unit, num, den in route.priced(offer)],
+            "prices": [
+                PriceLine(unit=unit, num=num, den=den) for unit, num, den in link.rules.order_prices_of(offer, route)
+            ],
         }
         order = pb.Order(**link.rules.order_fields(run, fields))  # type: ignore[arg-type]
         seq = link.write(entry(K.ENTRY_KIND_ORDER, order=order), data)
@@ -207,8 +172,10 @@ class Buyer:
         try:
             link.rules.check_claim(hold, charge, before, self._executor(hold, link))
         except Refusal as refusal:
-            body = {"entry_seq": seq, "rule": refusal.reason, "comment": refusal.message[:256]}
-            link.write(entry(K.ENTRY_KIND_REFUSE, refuse=body))
+            rule = link.rules.refuses_claim(refusal)
+            if rule is not None:
+                body = {"entry_seq": seq, "rule": rule, "comment": refusal.message[:256]}
+                link.write(entry(K.ENTRY_KIND_REFUSE, refuse=body))
             if made is not None:
                 made.hold = HOLD_STATE_CHARGED
                 self._finish(made, TASK_STATE_FAILED, refusal.problem(), None)
@@ -218,10 +185,9 @@ class Buyer:
             self._settle(made)
 
     def _executor(self, hold: Hold, link: Link) -> Described:
-        for route in self.routes.values():
-            if any(offer.digest == hold.order.offer_digest for offer in route.offers.values()):
-                return route.origin
-        return link.peer
+        offer = self.routes.offers.get(hold.order.offer_digest)
+        known = self.routes.origins
+        return known.get(offer.message.origin if offer else link.peer.fingerprint, link.peer)
 
     def rejected(self, link: Link, reject: pb.Reject) -> None:
         """No work was done."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from intertie.v1 import account_pb2 as ac
 from intertie.v1 import account_pb2_grpc, catalog_pb2_grpc, invocation_pb2_grpc
-from intertie.v1 import catalog_pb2 as ct
 from intertie.v1 import invocation_pb2 as iv
 from intertie_conformance.grid.catalog import ASSET
 from intertie_conformance.grid.consumer_streams import Streaming, follow
@@ -161,50 +160,15 @@ class Accounts(account_pb2_grpc.AccountServiceServicer):
             raise
 
 
-class Catalog(catalog_pb2_grpc.CatalogServiceServicer):
-    """CatalogService: what peers offer."""
-
-    def __init__(self, grid: Grid) -> None:
-        self._grid = grid
-
-    def _listed(self, ref: str) -> ct.ListedOffer:
-        route, offer = self._grid.face.find(ref)
-        origin = self._grid.me.described if route is None else route.origin
-        made = ct.ListedOffer(ref=ref, origin=origin.grid, digest=offer.digest, offer=offer.message)
-        made.origin_fingerprint = origin.fingerprint
-        made.path.extend([self._grid.me.grid, *(route.stated.path_names if route is not None else ())])
-        made.prices.extend(offer.message.prices)
-        return made
-
-    async def Get(self, request: ct.CatalogServiceGetRequest, context: Any) -> ct.CatalogServiceGetResponse:
-        """One offer."""
-        try:
-            account_of(self._grid, context)
-            return ct.CatalogServiceGetResponse(offer=self._listed(request.ref))
-        except Refusal as refusal:
-            await abort(context, refusal)
-            raise
-
-    async def Search(self, request: ct.SearchRequest, context: Any) -> ct.SearchResponse:
-        """All offers whose reference holds the text."""
-        try:
-            account_of(self._grid, context)
-        except Refusal as refusal:
-            await abort(context, refusal)
-        theirs = [ref for route in self._grid.buyer.routes.values() for ref in route.offers]
-        refs = [ref for ref in (*self._grid.face.own, *theirs) if request.text in ref]
-        return ct.SearchResponse(offers=[self._listed(ref) for ref in refs])
-
-
-SERVICES: Final[Mapping[str, tuple[Callable[[Any, grpc.aio.Server], None], type[Any]]]] = {
-    "account": (account_pb2_grpc.add_AccountServiceServicer_to_server, Accounts),
-    "catalog": (catalog_pb2_grpc.add_CatalogServiceServicer_to_server, Catalog),
-    "invocation": (invocation_pb2_grpc.add_InvocationServiceServicer_to_server, Invocations),
-}
-
-
 def add_consumer_face(server: grpc.aio.Server, grid: Grid) -> None:
     """Serve the consumer face."""
+    from intertie_conformance.grid.listing import Catalog
+
+    services: Mapping[str, tuple[Callable[[Any, grpc.aio.Server], None], type[Any]]] = {
+        "account": (account_pb2_grpc.add_AccountServiceServicer_to_server, Accounts),
+        "catalog": (catalog_pb2_grpc.add_CatalogServiceServicer_to_server, Catalog),
+        "invocation": (invocation_pb2_grpc.add_InvocationServiceServicer_to_server, Invocations),
+    }
     for name in grid.rules.services():
-        add, servicer = SERVICES[name]
+        add, servicer = services[name]
         add(servicer(grid), server)

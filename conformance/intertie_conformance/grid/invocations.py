@@ -13,10 +13,10 @@ from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event, InputReply
 from intertie.v1.metering_pb2 import UsageLine
 from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
-from intertie_conformance.grid.buying import Route
 from intertie_conformance.grid.catalog import ASSET, Offered
 from intertie_conformance.grid.home import Home
 from intertie_conformance.grid.identity import now_ms
+from intertie_conformance.grid.routes import Route
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -206,9 +206,7 @@ class Face:
 
     def find(self, ref: str) -> tuple[Route | None, Offered]:
         """The offer of a reference. Raises: Refusal OFFER_UNKNOWN."""
-        if ref in self.own:
-            return None, self.own[ref]
-        return self.grid.buyer.find(ref)
+        return self.grid.buyer.routes.find(ref, now_ms())
 
     def run(self, account: Account, id: str) -> Run:
         """A known invocation of an account. Raises: Refusal NOT_FOUND."""

@@ -17,7 +17,8 @@ from intertie.v1.catalog_pb2 import Advertisement
 from intertie.v1.event_pb2 import Event
 from intertie_conformance.grid import catalog
 from intertie_conformance.grid.account import ME
-from intertie_conformance.grid.buying import Buyer, Route
+from intertie_conformance.grid.buying import Buyer
+from intertie_conformance.grid.fetching import fetch_url, sync_catalog
 from intertie_conformance.grid.identity import Identity, now_ms
 from intertie_conformance.grid.invocations import Face
 from intertie_conformance.grid.link import Link, Phase
@@ -31,6 +32,7 @@ from intertie_conformance.grid.ports import (
     public_credentials,
     serve,
 )
+from intertie_conformance.grid.routes import Route, Routes
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.grid.selling import Seller
 from intertie_conformance.grid.streams import GrpcStream, open_stream
@@ -52,7 +54,8 @@ class Grid:
         self.rules = rules or Rules()
         self.offers = catalog.conformance_offers(self.me.fingerprint)
         self.seller = Seller({offer.digest: offer for offer in self.offers})
-        self.buyer = Buyer()
+        own = {f"{name}/{offer.message.name}": offer for offer in self.offers}
+        self.buyer = Buyer(Routes(self.rules, self.me.fingerprint, own))
         self.face = Face(self)
         self.peers: dict[bytes, Described] = {}
         self.links: dict[bytes, Link] = {}
@@ -125,7 +128,7 @@ class Grid:
     def name_of(self, fingerprint: bytes) -> str:
         """Name of a grid, its fingerprint in hexadecimal if that is unknown."""
         known = {self.me.fingerprint: self.me.grid, **{key: peer.grid for key, peer in self.peers.items()}}
-        known |= {key: route.origin.grid for key, route in self.buyer.routes.items()}
+        known |= {key: origin.grid for key, origin in self.buyer.routes.origins.items()}
         return known.get(fingerprint, fingerprint.hex())
 
     def consumer_asks(self) -> None:
@@ -216,6 +219,13 @@ class Grid:
         link = self._by_stream.pop(stream, None)
         if link is not None:
             link.lost(stream)
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        """Routes of links that are not open."""
+        for link in self.links.values():
+            if link.phase is not Phase.OPEN:
+                self.buyer.routes.down(link)
 
     def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[bytes]:
         """Offers for a peer. Raises: Refusal UNKNOWN_GENESIS."""
@@ -228,6 +238,7 @@ class Grid:
 
     def opened(self, link: Link) -> None:
         """Tariff and advertisements."""
+        self.buyer.routes.down(link)
         now, tariffs = now_ms(), link.logs.account.tariffs[ME]
         seq = next((s for s, t in tariffs.items() if t.expires_at > now + catalog.HOUR_MS // 2), 0)
         if not seq:
@@ -265,40 +276,24 @@ class Grid:
 
     def advertised(self, link: Link, item: Advertisement) -> None:
         """A peer advertises an origin: fetch its offers."""
-        if not item.HasField("route"):
-            return
-        try:
-            route = self.buyer.learn(link, item.route)
-        except Refusal:
-            return
-        if link.peer.addresses(ds.ENDPOINT_KIND_PEER):
+        route = self.buyer.routes.take(link, item, now_ms())
+        if route is not None and link.peer.addresses(ds.ENDPOINT_KIND_PEER):
             self.spawn(self._fetch(route))
 
     async def _fetch(self, route: Route) -> None:
-        peer = route.link.peer
+        routes, peer = self.buyer.routes, route.link.peer
+        missing = [digest for digest in route.root.offers if digest not in routes.offers]
+        if not missing:
+            return
         address = peer.addresses(ds.ENDPOINT_KIND_PEER)[0]
-        root = envelope.peek(route.stated.root).payload
-        offers = await fetch_offers(address, self.me, peer, route.link.genesis, root)
-        route.offers = {f"{route.origin.grid}/{offer.message.name}": offer for offer in offers}
-
-
-async def fetch_offers(
-    address: str, me: Identity, peer: Described, genesis: bytes, root: bytes, **changes: Any
-) -> list[catalog.Offered]:
-    """All offers of a catalog root (its payload bytes) by SyncCatalog. Raises: grpc.aio.AioRpcError."""
-    from intertie_conformance.wire.digests import multihash
-
-    request = lk.SyncCatalogRequest(**{"genesis": genesis, "root": multihash(root), **changes})
-    channel = peer_channel(address, me, peer.grid, list(peer.message.certificates))
-    sync = channel.unary_stream(
-        "/intertie.v1.LinkService/SyncCatalog",
-        request_serializer=lk.SyncCatalogRequest.SerializeToString,
-        response_deserializer=lk.SyncCatalogResponse.FromString,
-    )
-    try:
-        return [catalog.Offered.of(item.offer) async for item in sync(request) if item.WhichOneof("item") == "offer"]
-    finally:
-        await channel.close()
+        have = [digest for digest in route.root.offers if digest in routes.offers]
+        request = lk.SyncCatalogRequest(genesis=route.link.genesis, root=route.root_digest, have=have)
+        items = await sync_catalog(address, self.me, peer, request)
+        if self.rules.fetched_whole(any(item.WhichOneof("item") == "end" for item in items)):
+            routes.fetched(route, [item.offer for item in items if item.WhichOneof("item") == "offer"])
+        for offer in list(routes.offers.values()):
+            for url in self.rules.refers_to(offer):
+                await fetch_url(url)
 
 
 def terms(me: Identity, peer: Described, **changes: Any) -> Agreement:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Payload, Problem
 from intertie.v1.event_pb2 import Event
-from intertie.v1.metering_pb2 import ENERGY_METHOD_UNKNOWN, Energy
-from intertie.v1.record_pb2 import ExecutionRecord
+from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
 from intertie.v1.task_pb2 import (
     TASK_STATE_CANCELED,
     TASK_STATE_COMPLETED,
@@ -21,7 +20,6 @@ from intertie.v1.task_pb2 import (
 from intertie_conformance.grid.account import Hold, State
 from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.grid.work import WORK, ToolError, Unwilling
-from intertie_conformance.wire import records
 from intertie_conformance.wire.build import entry, event
 from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.refusal import Refusal
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from intertie_conformance.grid.identity import Identity
     from intertie_conformance.grid.link import Link
     from intertie_conformance.grid.rules import Rules
-
-END_UNITS = {TASK_STATE_COMPLETED: "order", TASK_STATE_FAILED: "order.failed", TASK_STATE_CANCELED: "order.canceled"}
 
 
 class Workplace(Protocol):
@@ -96,7 +92,7 @@ class Job:
         """Count usage; waits for a grant. Raises: Refusal GRANT_EXHAUSTED."""
         usage = dict(self.usage)
         for unit, quantity in added.items():
-            usage[unit] = usage.get(unit, 0) + quantity
+            usage[unit] = usage.get(unit, 0) + self.link.rules.counts(unit, quantity)
         await self.granted(usage)
         self.usage = usage
 
@@ -182,38 +178,41 @@ class Job:
         if hold.state is not State.OPEN or (not final and quantities == before):
             return
         amount = self.link.rules.charge_amount(hold, usage)
-        body = pb.Charge(order_seq=hold.seq, quantities=quantities, amount=amount, **final)  # type: ignore[arg-type]
+        stated = self.link.rules.claimed(quantities, before)
+        body = pb.Charge(order_seq=hold.seq, quantities=stated, amount=amount, **final)  # type: ignore[arg-type]
         self.link.write(entry(pb.ENTRY_KIND_CHARGE, charge=body))
 
     def end(self, state: TaskState.ValueType, output: Payload, problem: Problem | None, is_error: bool = False) -> None:
         """Say the result and claim finally."""
-        unit = END_UNITS[state]
-        usage = {**self.usage, unit: 1}
-        if not self.link.rules.within_grant(self.hold, self.link.rules.price_usage(self.hold, usage)):
+        usage = self.link.rules.end_usage(self.usage, state)
+        if not self.link.rules.end_fits(self.hold, usage):
             usage = dict(self.usage)
         self.output += output.data
         self.emit(event(result={"state": state, "output": output, "is_error": is_error, "problem": problem}))
         self.claim(usage, final=True, state=state, proof=self.proof(state, usage), problem=problem)
         self.link.flush()
 
-    def proof(self, state: TaskState.ValueType, usage: Mapping[str, int]) -> object:
+    def proof(self, state: TaskState.ValueType, usage: Mapping[str, int]) -> RecordProof | None:
         """The signed record of the work."""
-        order, me, now = self.hold.order, self.link.me, self.link.now()
-        record = ExecutionRecord(
-            executor=me.fingerprint,
-            nonce=order.nonce,
-            offer_digest=order.offer_digest,
-            input_digest=order.input.digest,
-            output_digest=salted(order.nonce, bytes(self.output)) if self.output else b"",
-            state=state,
-            energy=Energy(method=ENERGY_METHOD_UNKNOWN),
-            started_at=self.started_at or now,
-            ended_at=now,
-        )
-        for unit in sorted(usage):
-            if usage[unit]:
-                record.usage.add(unit=unit, quantity=usage[unit])
-        return records.prove([record.SerializeToString(deterministic=True)], me.fingerprint, now, me.key)[0]
+        order, me, now, rules = self.hold.order, self.link.me, self.link.now(), self.link.rules
+        if not rules.proves(state, rules.charge_amount(self.hold, usage), self.hold.charged):
+            return None
+        fields: dict[str, object] = {
+            "executor": me.fingerprint,
+            "nonce": order.nonce,
+            "offer_digest": order.offer_digest,
+            "input_digest": order.input.digest,
+            "output_digest": salted(order.nonce, bytes(self.output)) if self.output else b"",
+            "state": state,
+            "energy": rules.energy(usage),
+            "place": self.offer.message.place,
+            "started_at": self.started_at or now,
+            "ended_at": now,
+        }
+        record = ExecutionRecord(**rules.record(fields))  # type: ignore[arg-type]
+        for unit, quantity in rules.record_lines(usage, self.hold.prices):
+            record.usage.add(unit=unit, quantity=quantity)
+        return rules.prove(record.SerializeToString(deterministic=True), me, now)
 
 
 class Seller:

@@ -44,17 +44,20 @@ class Consumer:
         self.metadata = (("authorization", f"Bearer {stage.target.table.token}"),)
 
     async def offer(self, ref: str, seconds: float = 10.0) -> ct.ListedOffer:
-        """Wait until the target lists an offer. Raises: Failed."""
+        """Wait until the target lists an offer with prices: there is a way to it. Raises: Failed."""
         end = asyncio.get_running_loop().time() + seconds
         request = ct.CatalogServiceGetRequest(ref=ref)
+        got = "no prices: there is no way to it"
         while True:
             try:
                 answer = await self.catalog.Get(request, metadata=self.metadata, timeout=self._stage.patience)
                 listed: ct.ListedOffer = answer.offer
-                return listed
+                if listed.prices:
+                    return listed
             except grpc.aio.AioRpcError as error:
-                if asyncio.get_running_loop().time() > end:
-                    raise Failed(f"the target lists {ref} within {seconds:g} s", str(said(error))) from None
+                got = str(said(error))
+            if asyncio.get_running_loop().time() > end:
+                raise Failed(f"the target lists {ref} within {seconds:g} s", got)
             await asyncio.sleep(0.03)
 
     async def call(self, wanted: iv.Invocation, seconds: float = 20.0) -> iv.Outcome | Said:

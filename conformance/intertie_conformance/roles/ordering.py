@@ -11,9 +11,9 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.metering_pb2 import PriceLine
 from intertie_conformance.grid.account import ME, THEM, State
 from intertie_conformance.grid.catalog import Offered
+from intertie_conformance.grid.fetching import fetch_offers
 from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.grid.logs import Fact
-from intertie_conformance.grid.node import fetch_offers
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.verdicts import Failed, fail
 from intertie_conformance.wire import amounts, envelope, ids

@@ -87,6 +87,8 @@ class Peer(Link):
         """Whether frames of the target are verified and taken."""
         self.spoiled = False
         """Whether the two sides may differ by now: such a peer is not used again."""
+        self.home: list[Any] | None = None
+        """Where it is kept between checks; None: with the other peers."""
         self._now: GrpcStream | None = None
         self._watched: list[tuple[GrpcStream, list[lk.Frame]]] = []
 

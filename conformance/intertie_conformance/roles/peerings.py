@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import grpc
@@ -54,7 +54,23 @@ class Peerings:
         self._pool: list[Peer] = []
         self._salt = os.urandom(3).hex()
         self._count = 0
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()
+        self.markets: list[Any] = []
+        """Markets in good order."""
+
+    @property
+    def batch(self) -> int:
+        """How many peerings are proposed at a time."""
+        return self._target.suite.peers
+
+    @property
+    def host(self) -> str:
+        """Where the suite's grids listen."""
+        return self._target.suite.host
+
+    def at_end(self, end: Callable[[], Any]) -> None:
+        """Have something ended with the run."""
+        self._target.ends.append(end)
 
     def identity(self) -> Identity:
         """A new grid with a name of its own; it has no address and is not dialled."""
@@ -65,7 +81,7 @@ class Peerings:
 
     async def take(self, **changes: Any) -> Peer:
         """A peer in good order; with changed terms always a new one. Raises: Failed, Unreachable."""
-        async with self._lock:
+        async with self.lock:
             if changes:
                 return (await self.make([self.identity()], **changes))[0]
             if not self._pool:
@@ -85,7 +101,7 @@ class Peerings:
         """Keep a peer whose logs the target holds as they are."""
         await peer.hang_up()
         peer.answers = peer.judges = True
-        self._pool.append(peer)
+        (self._pool if peer.home is None else peer.home).append(peer)
 
     async def make(self, grids: Sequence[Identity], kind: type[Peer] = Peer, **changes: Any) -> list[Peer]:
         """New peerings, accepted. Raises: Failed if the target does not take or countersign a proposal."""

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
@@ -44,6 +45,8 @@ class Target:
         self._process: asyncio.subprocess.Process | None = None
         self._channels: list[grpc.aio.Channel] = []
         self._public: grpc.aio.Channel | None = None
+        self.ends: list[Callable[[], Any]] = []
+        """What is awaited when the run is over."""
         self._consumer: grpc.aio.Channel | None = None
 
     @property
@@ -136,6 +139,8 @@ class Target:
 
     async def stop(self) -> None:
         """Close what was opened; end the process that was started."""
+        for end in self.ends:
+            await end()
         for channel in self._channels:
             await channel.close()
         process = self._process

@@ -5,9 +5,12 @@ from __future__ import annotations
 from intertie_conformance.grid.rules.entries import EntryRules
 from intertie_conformance.grid.rules.frames import FrameRules
 from intertie_conformance.grid.rules.invoking import InvokingRules
+from intertie_conformance.grid.rules.listing import ListingRules
 from intertie_conformance.grid.rules.opening import OpeningRules
 from intertie_conformance.grid.rules.paying import PayingRules
 from intertie_conformance.grid.rules.peering import PeeringRules
+from intertie_conformance.grid.rules.proving import ProvingRules
+from intertie_conformance.grid.rules.routing import RoutingRules
 from intertie_conformance.grid.rules.selling import SellingRules
 from intertie_conformance.grid.rules.speaking import SpeakingRules
 from intertie_conformance.grid.rules.telling import TellingRules
@@ -23,5 +26,8 @@ class Rules(
     InvokingRules,
     TellingRules,
     PayingRules,
+    RoutingRules,
+    ListingRules,
+    ProvingRules,
 ):
     """The honest grid."""

@@ -98,10 +98,10 @@ class InvokingRules:
             raise Refusal("POLICY_VIOLATION", "The work would be done in a place that is not allowed.", place=place)
 
     def reachable(self, asked: Asked) -> None:
-        """Other grids' offers: the link is open."""
-        route = asked.route
-        if route is not None and not route.link.is_open:
-            raise Refusal("PEER_UNAVAILABLE", "The link to the next grid is down.", grid=route.link.peer.grid)
+        """Other grids' offers: there is a way."""
+        route, rules = asked.route, asked.face.grid.rules
+        if route is not None and not rules.is_candidate(route, asked.now):
+            raise rules.out_of_reach(asked.face.grid.buyer.routes.of_offer(asked.offer), asked.wanted.offer)
 
     def pays_order(self, asked: Asked) -> None:
         """One order can be paid for."""

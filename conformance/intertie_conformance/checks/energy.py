@@ -1,0 +1,91 @@
+"""RFC 0010, section 3.4: what a record says of energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from intertie.v1.metering_pb2 import (
+    ENERGY_METHOD_ATTRIBUTED,
+    ENERGY_METHOD_ESTIMATED,
+    ENERGY_METHOD_MEASURED,
+    ENERGY_METHOD_UNKNOWN,
+    ENERGY_METHOD_UNSPECIFIED,
+    Energy,
+)
+from intertie_conformance.checks import check
+from intertie_conformance.checks.metering import charged
+from intertie_conformance.checks.records import every_end, record_of
+from intertie_conformance.grid.catalog import Offered
+from intertie_conformance.roles import ordering
+from intertie_conformance.stage import Stage
+from intertie_conformance.verdicts import fail
+from intertie_conformance.wire.amounts import INT64_MAX
+
+UNKNOWN = (ENERGY_METHOD_UNSPECIFIED, ENERGY_METHOD_UNKNOWN)
+STRENGTH = (ENERGY_METHOD_MEASURED, ENERGY_METHOD_ATTRIBUTED, ENERGY_METHOD_ESTIMATED)
+OUTCOMES = ("order", "order.failed", "order.canceled")
+
+
+async def energies(stage: Stage) -> list[Energy]:
+    """What records of several ends state."""
+    peer = await (await stage.peer()).up()
+    return [record_of(charge).energy for charge in await every_end(peer)]
+
+
+@check("IT-MTR-030", role="honest peer")
+async def bounds_in_order(stage: Stage) -> None:
+    """Where energy is known, 0 ≤ lower ≤ millijoules ≤ upper."""
+    for energy in await energies(stage):
+        known = energy.method not in UNKNOWN
+        if known and not 0 <= energy.lower <= energy.millijoules <= energy.upper:
+            fail("bounds in order", str(energy))
+        stage.saw("bounds in order" if known else "energy that is not known")
+
+
+@check("IT-MTR-031", role="honest peer")
+async def unknown_by_name(stage: Stage) -> None:
+    """Energy that is not known has the method UNKNOWN: no figure of zero with zero bounds stands for it."""
+    for energy in await energies(stage):
+        if energy.method == ENERGY_METHOD_UNSPECIFIED:
+            fail("the method UNKNOWN, or another one that is stated", "no method")
+        if energy.method != ENERGY_METHOD_UNKNOWN and not (energy.millijoules or energy.upper):
+            fail("the method UNKNOWN for what is not known", "a figure of zero")
+    stage.saw("every record says how its energy became known")
+
+
+@check("IT-MTR-033", role="honest peer")
+async def boundary_stated(stage: Stage) -> None:
+    """What is inside a figure is said in at most 256 characters."""
+    for energy in await energies(stage):
+        known = energy.method not in UNKNOWN
+        if len(energy.boundary) > 256 or (known and not energy.boundary):
+            fail("a boundary of 1 to 256 characters", f"{len(energy.boundary)} characters")
+        stage.saw(f"boundary {energy.boundary!r}" if known else "energy that is not known")
+
+
+@check("IT-MTR-034", role="honest peer")
+async def from_intensities(stage: Stage) -> None:
+    """Energy that is not measured follows from the offer's intensities."""
+    peer = await (await stage.peer()).up()
+    offer = await ordering.offer(peer, "meter")
+    record = record_of(await charged(peer, "meter", {"usage": {"mcp.call": 3, "sim.step": 7}}))
+    wanted = expected(offer, {line.unit: line.quantity for line in record.usage})
+    got, direct = record.energy, record.energy.method in (ENERGY_METHOD_MEASURED, ENERGY_METHOD_ATTRIBUTED)
+    figures = (got.method, got.millijoules, got.lower, got.upper)
+    if not direct and figures != (wanted.method, wanted.millijoules, wanted.lower, wanted.upper):
+        fail(f"energy from intensities: {wanted}", str(got))
+    stage.saw("energy measured" if direct else "energy from intensities")
+
+
+def expected(offer: Offered, usage: Mapping[str, int]) -> Energy:
+    """The rule of section 3.4."""
+    stated = {item.unit: item.per_atom for item in offer.message.energy}
+    used = {unit: quantity for unit, quantity in usage.items() if quantity and unit in stated}
+    missing = [unit for unit, quantity in usage.items() if quantity and unit not in stated and unit not in OUTCOMES]
+    if not used or missing or any(stated[unit].method in UNKNOWN for unit in used):
+        return Energy(method=ENERGY_METHOD_UNKNOWN)
+    sums = [sum(getattr(stated[u], part) * q for u, q in used.items()) for part in ("millijoules", "lower", "upper")]
+    if sums[2] > INT64_MAX:
+        return Energy(method=ENERGY_METHOD_UNKNOWN)
+    method = max((stated[unit].method for unit in used), key=STRENGTH.index)
+    return Energy(method=method, millijoules=sums[0], lower=sums[1], upper=sums[2])
