@@ -25,6 +25,7 @@ from intertie_conformance.verdicts import Outcome, Verdict
 
 ANSWER_S: Final = 1.0
 LIAR_S: Final = 0.3
+SLOW_AT_A_TIME: Final = 8
 RED: Final = frozenset({Verdict.FAIL, Verdict.NON_STRICT})
 
 
@@ -166,14 +167,28 @@ async def selftest(
     if not only:
         matrix.honest = await honest(seed)
         matrix.unearned = await liars(seed)
-    for made in all_mutants():
-        if only and not any(made.requirement.startswith(part) or made.name.startswith(part) for part in only):
-            continue
-        done = await trial(made, seed, others=others)
-        matrix.trials.append(done)
+    turns = {True: asyncio.Semaphore(SLOW_AT_A_TIME), False: asyncio.Semaphore(1)}
+
+    async def tried(made: Mutant) -> Trial:
+        async with turns[_is_slow(made)]:
+            done = await trial(made, seed, others=others)
         if progress is not None:
             progress(done)
+        return done
+
+    matrix.trials = await asyncio.gather(*map(tried, _chosen(only)))
     return matrix
+
+
+def _is_slow(made: Mutant) -> bool:
+    """Whether a mutant waits for real time rather than working."""
+    return any(c.slow for c in all_checks() if c.id == made.requirement)
+
+
+def _chosen(only: Sequence[str]) -> list[Mutant]:
+    """Mutants whose requirement or name begins with one of `only`; all if that is empty."""
+    wanted = tuple(only) or ("",)
+    return [made for made in all_mutants() if made.requirement.startswith(wanted) or made.name.startswith(wanted)]
 
 
 def run(seed: str, only: Sequence[str] = (), *, others: bool = False) -> Matrix:

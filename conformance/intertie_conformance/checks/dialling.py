@@ -27,4 +27,5 @@ async def dials_again(stage: Stage) -> None:
     await shop.hang_up()
     await until(lambda: shop.frames is not frames and shop.frames, "the target dials again", 12.0)
     stage.saw("the target dialled again")
+    await shop.up()
     await shop.still_buys()

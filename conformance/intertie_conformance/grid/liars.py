@@ -20,6 +20,10 @@ from intertie_conformance.wire.refusal import Refusal
 class Closer(Grid):
     """Closes every stream without a word."""
 
+    def dials(self, link: Link) -> bool:
+        """Never."""
+        return False
+
     def accepted(self, fingerprint: bytes, stream: GrpcStream, data: bytes) -> None:
         """Hang up."""
         stream.close()
@@ -31,6 +35,10 @@ class Closer(Grid):
 
 class Refuser(Grid):
     """Answers everything with an error, the one that fits most places."""
+
+    def dials(self, link: Link) -> bool:
+        """Never."""
+        return False
 
     def accepted(self, fingerprint: bytes, stream: GrpcStream, data: bytes) -> None:
         """Refuse."""

@@ -93,6 +93,8 @@ class Link:
         self.frame_bytes = 1 << 18
         self.other_limits = rules.own_limits()
         """What the other side has declared."""
+        self.heard_at = 0
+        """When a frame last came, by `now`."""
         self.inputs_sent: dict[int, bytes] = {}
         self.was_open = False
         self._my_open = b""
@@ -120,6 +122,9 @@ class Link:
             stream.close()
             return
         self.phase, self.stream, self.dialled = Phase.OPENING, stream, True
+        first = self.rules.first_said()
+        if first is not None:
+            stream.send(first.SerializeToString())
         stream.send(self._open_frame())
 
     def lost(self, stream: Stream) -> None:
@@ -148,6 +153,7 @@ class Link:
         self.lost(stream)
 
     def _hear(self, stream: Stream, data: bytes) -> None:
+        self.heard_at = self.now()
         self.rules.frame_size(data)
         frame = self.rules.frame_payload(data)
         if self.rules.ends(frame):
@@ -299,6 +305,12 @@ class Link:
         """Send events with the next frame, if the link is open."""
         if self.phase is Phase.OPEN:
             self._events.extend(events)
+
+    def ping(self) -> None:
+        """Ping a peer of which nothing was heard for long."""
+        if self.phase is Phase.OPEN and self.now() - self.heard_at > self.rules.ping_after_s() * 1_000:
+            self.heard_at = self.now()
+            self._say(lk.Frame(ping=self.now()))
 
     def advertise(self, *items: Advertisement) -> None:
         """Send advertisements with the next frame."""

@@ -72,7 +72,7 @@ class Grid:
 
     async def start(self, host: str = "127.0.0.1") -> None:
         """Serve both ports on free addresses."""
-        credentials = Credentials(self.me, self.admitted)
+        credentials = Credentials(self.me, self.admitted, asks=not self.rules.admits_strangers())
         peer = PeerFace(self)
         server, port = await serve(
             f"{host}:0", credentials.server(), lambda s: s.add_generic_rpc_handlers((peer.handler(),))
@@ -83,6 +83,13 @@ class Grid:
         self.public = f"{host}:{port}"
         self._servers.append(server)
         self.me.describe(self.public, self.peer)
+        self.spawn(self._tick())
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            for link in self.links.values():
+                link.ping()
 
     def _add_public(self, server: grpc.aio.Server) -> None:
         from intertie.v1.directory_pb2_grpc import add_DirectoryServiceServicer_to_server
@@ -138,9 +145,13 @@ class Grid:
         """A peering stands: keep its link, and dial where the peer has an address."""
         self.peers[peer.fingerprint] = peer
         link = self.links[agreed.genesis] = Link(self.me, peer, agreed, self.rules, now_ms, self)
-        if peer.addresses(ds.ENDPOINT_KIND_PEER):
+        if self.dials(link):
             self.spawn(self._keep(link))
         return link
+
+    def dials(self, link: Link) -> bool:
+        """Whether the peer of a link is dialled: where it has an address."""
+        return bool(link.peer.addresses(ds.ENDPOINT_KIND_PEER))
 
     async def _keep(self, link: Link) -> None:
         address = link.peer.addresses(ds.ENDPOINT_KIND_PEER)[0]
@@ -154,6 +165,8 @@ class Grid:
                     self._by_stream[stream] = link
                     link.dial(stream)
                     self.spawn(self._close_after(stream, channel))
+                    if not self.rules.dials_again():
+                        return
                 except (TimeoutError, grpc.aio.AioRpcError):
                     await channel.close()
             await asyncio.sleep(0.2)
@@ -169,11 +182,17 @@ class Grid:
         """Certificates of all peers."""
         return [der for peer in self.peers.values() for der in peer.message.certificates]
 
+    def open_within_s(self) -> float:
+        """Seconds that an accepted stream may stay silent."""
+        return self.rules.open_within_s()
+
     def who(self, certificate: bytes) -> bytes:
         """Fingerprint of the peer with this certificate. Raises: Refusal UNKNOWN_PEER."""
         for peer in self.peers.values():
             if certificate in peer.message.certificates:
                 return peer.fingerprint
+        if self.rules.admits_strangers():
+            return b""
         raise Refusal("UNKNOWN_PEER", "This certificate belongs to no peered grid.")
 
     def accepted(self, fingerprint: bytes, stream: GrpcStream, data: bytes) -> None:

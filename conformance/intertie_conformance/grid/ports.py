@@ -25,6 +25,10 @@ class PeerSide(Protocol):
         """Certificates (DER) of all peers."""
         ...
 
+    def open_within_s(self) -> float:
+        """Seconds that an accepted stream may stay silent."""
+        ...
+
     def who(self, certificate: bytes) -> bytes:
         """Fingerprint of the peer with this certificate. Raises: Refusal UNKNOWN_PEER."""
         ...
@@ -57,7 +61,8 @@ class PublicSide(Protocol):
 class Credentials:
     """Mutual TLS that admits new peers without a restart."""
 
-    def __init__(self, me: Identity, admitted: Callable[[], list[bytes]]) -> None:
+    def __init__(self, me: Identity, admitted: Callable[[], list[bytes]], *, asks: bool = True) -> None:
+        self._asks = asks
         self._me = me
         self._admitted = admitted
         self._served: list[bytes] = []
@@ -67,7 +72,7 @@ class Credentials:
         return grpc.dynamic_ssl_server_credentials(
             self._configuration(),
             cast(Any, self._changed),
-            require_client_authentication=True,
+            require_client_authentication=self._asks,
         )
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
@@ -124,10 +129,19 @@ class PeerFace:
         fingerprint = await self._caller(context)
         stream = GrpcStream(context, lambda which, data: self._side.accepted(fingerprint, which, data))
         stream.start()
+        asyncio.get_running_loop().call_later(self._side.open_within_s(), self._expect, stream)
         try:
             await stream.finished()
         finally:
             self._side.ended(stream)
+
+    @staticmethod
+    def _expect(stream: GrpcStream) -> None:
+        """Close a stream on which nothing was said in time."""
+        if not stream.spoken and not stream.done.is_set():
+            silent = Refusal("SILENT_PEER", "No Open came.")
+            stream.send(lk.Frame(close=silent.problem()).SerializeToString())
+            stream.close()
 
     async def _sync(self, request: lk.SyncCatalogRequest, context: Any) -> AsyncIterator[lk.SyncCatalogResponse]:
         fingerprint = await self._caller(context)

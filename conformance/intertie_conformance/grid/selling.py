@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from intertie.v1 import entry_pb2 as pb
@@ -72,6 +72,8 @@ class Job:
         """Durable events, in order of number."""
         self.sent = 0
         self.credit = 1 << 18
+        self.siblings: Callable[[], Sequence[Job]] = list
+        """The jobs of the same link."""
         self.started_at = 0
         self.asked = 0
         self.reply: asyncio.Future[bytes] | None = None
@@ -143,11 +145,18 @@ class Job:
 
     def push(self) -> None:
         """Send durable events that are due."""
-        while self.sent < len(self.events) and self.credit > 0:
-            event = self.events[self.sent]
+        rules = self.link.rules
+        while self.sent < len(self.events) and rules.may_send(self.credit):
+            if rules.held_back(self.credit, self.others()):
+                return
+            made = self.events[self.sent]
             self.sent += 1
-            self.credit -= event.ByteSize()
-            self.link.say(event)
+            self.credit -= _size(made)
+            self.link.say(made)
+
+    def others(self) -> dict[int, int]:
+        """Credit of the link's other orders, by seq."""
+        return {job.hold.seq: job.credit for job in self.siblings() if job is not self}
 
     def heard(self, event: Event) -> None:
         """An event of the payer."""
@@ -155,7 +164,7 @@ class Job:
         if kind == "resume":
             self.sent, self.credit = min(event.resume.after_seq, len(self.events)), event.resume.credit
         elif kind == "byte_credit":
-            self.credit += max(0, event.byte_credit.bytes)
+            self.credit = self.link.rules.credited(self.credit, event.byte_credit.bytes)
         elif kind == "input_reply":
             self.answered(event)
         self.push()
@@ -215,6 +224,14 @@ class Job:
         return rules.prove(record.SerializeToString(deterministic=True), me, now)
 
 
+def _size(made: Event) -> int:
+    """Bytes that an event takes of its credit: without the order's seq, which each hop writes anew."""
+    bare = Event()
+    bare.CopyFrom(made)
+    bare.order_seq = 0
+    return bare.ByteSize()
+
+
 class Seller:
     """Orders of all links."""
 
@@ -224,6 +241,10 @@ class Seller:
         """(genesis, seq of the order) → job."""
         self._waiting: list[Job] = []
 
+    def of(self, link: Link) -> list[Job]:
+        """Jobs of one link."""
+        return [job for job in self.jobs.values() if job.link is link]
+
     def order(self, link: Link, hold: Hold, data: bytes) -> None:
         """An order has arrived: reject it, let it wait, or start."""
         try:
@@ -232,6 +253,8 @@ class Seller:
             self.reject(link, hold, refusal)
             return
         job = self.jobs[link.genesis, hold.seq] = Job(link, hold, offer, data)
+        job.credit = link.rules.first_credit(link)
+        job.siblings = lambda: self.of(link)
         self._waiting.append(job)
         asyncio.get_running_loop().call_later((hold.order.deadline - link.now()) / 1_000, self._deadline, job)
         self.admit(link)

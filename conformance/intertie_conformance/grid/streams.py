@@ -58,6 +58,8 @@ class GrpcStream:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._bytes = 0
+        self.spoken = False
+        """Whether anything has come."""
         self.done = asyncio.Event()
         """Set when the stream has ended."""
         self.error: grpc.aio.AioRpcError | None = None
@@ -85,6 +87,7 @@ class GrpcStream:
     async def _read(self) -> None:
         try:
             while (data := await self._call.read()) is not grpc.aio.EOF:
+                self.spoken = True
                 self._bytes += len(data)
                 if self._bytes > MAX_HEARD:
                     return

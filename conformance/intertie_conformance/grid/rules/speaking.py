@@ -133,6 +133,44 @@ class SpeakingRules:
         """A link opens again, whatever closed it."""
         return True
 
+    def open_within_s(self) -> float:
+        """Seconds that an accepted stream may stay silent."""
+        return 10.0
+
+    def ping_after_s(self) -> float:
+        """Seconds of silence after which a peer is pinged."""
+        return 10.0
+
+    def first_said(self) -> lk.Frame | None:
+        """What a dialler says before its Open: nothing."""
+        return None
+
+    def dials_again(self) -> bool:
+        """A link that is down is dialled again."""
+        return True
+
+    def admits_strangers(self) -> bool:
+        """Whether anybody without a peer's certificate may open a stream: nobody."""
+        return False
+
+    # -- byte credit ------------------------------------------------------------------------------
+
+    def first_credit(self, link: Link) -> int:
+        """The credit of an invocation before anything was said: what the payer declared."""
+        return link.other_limits.event_credit
+
+    def may_send(self, credit: int) -> bool:
+        """A numbered event is sent while there is credit."""
+        return credit > 0
+
+    def credited(self, credit: int, more: int) -> int:
+        """The credit after `more` was given."""
+        return credit + max(0, more)
+
+    def held_back(self, mine: int, others: Mapping[int, int]) -> bool:
+        """Whether the credit of other orders (by seq) holds back events of this one: never."""
+        return False
+
     def pong(self, ping: int) -> int:
         """A ping is answered by its own number."""
         return ping
