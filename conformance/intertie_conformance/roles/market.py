@@ -41,6 +41,7 @@ from intertie_conformance.wire.status import abort
 K = pb.EntryKind
 Sync = Callable[[lk.SyncCatalogRequest], AsyncIterator[lk.SyncCatalogResponse]]
 PRICES: Final[list[Price]] = [("order", 10, 1), ("order.failed", 2, 1), ("order.canceled", 5, 1)]
+PATIENCE_S: Final = 10.0
 CONTENDED: Final = 5
 """How often a stream that the target has closed for one of its own is dialled again."""
 
@@ -54,6 +55,10 @@ class Door(PeerFace):
         self.market: Market
         self.asked: list[lk.SyncCatalogRequest] = []
         """Requests for offers."""
+
+    def open_within_s(self) -> float:
+        """Nobody opens a link here."""
+        return PATIENCE_S
 
     def admitted(self) -> list[bytes]:
         """Certificates of the target."""
