@@ -61,7 +61,7 @@ class Link:
         self.peer = peer
         self.terms = terms
         self.asset, self.scale = asset
-        self.pair = LogPair(genesis, terms, lambda side: own.keys if side == ME else self.peer.keys, load)
+        self.pair = LogPair(genesis, terms, lambda side: own.keys if side == ME else self._peer_keys(), load)
         self.ledger = self.pair.ledger
         self.phase = Phase.DOWN
         self.connection: Any = None
@@ -265,6 +265,13 @@ class Link:
         self.outbox.events, self.outbox.advertisements = [], []
         return True
 
+    def _peer_keys(self) -> Keys:
+        """Keys by which the peer's next signature is verified.
+
+        One of this session must be made by a key of the newest descriptor, a resent one by any of the chain.
+        """
+        return self.signers if self.confirmed else self.peer.keys
+
     # -- hearing ----------------------------------------------------------------------------------
 
     def receive(self, frame: lk.Frame, fx: Effects) -> list[Fact]:
@@ -315,14 +322,9 @@ class Link:
             self.plan = self.plan.with_signature(signature.seq, signature.acked)
 
     def _check_session(self, signature: lk.HeadSignature) -> None:
-        """Resent groups keep the signatures of their time; after the first of this session all must be of it.
-
-        Those of this session are made by keys of the newest descriptor, older ones by any key of the chain.
-        """
+        """Resent groups keep the signatures of their time; after the first of this session all must be of it."""
         if signature.session == self.session:
             self.confirmed = True
-            if not any(each.key_id in self.signers for each in signature.signatures):
-                raise IntertieError("SIGNATURE_INVALID", "The signature's key is not one of the newest descriptor.")
         elif self.confirmed:
             raise IntertieError("SIGNATURE_INVALID", "The signature belongs to another session.")
 
