@@ -83,6 +83,13 @@ class Stage:
 
         return Customer(self)
 
+    async def seller(self) -> Shop:
+        """A scripted provider whose link is up; one that is left in good order serves later checks, too."""
+        shop = await self.peerings.seller()
+        self._peers.append(shop)
+        await shop.serve(self)
+        return shop
+
     async def twins(self) -> tuple[Peer, Peer]:
         """Two peerings of one of the suite's grids with the target."""
         me = self.peerings.identity()
@@ -101,6 +108,7 @@ class Stage:
             else:
                 await peer.leave()
         for stream in self._streams:
-            await stream.stop()
+            if not any(peer.serves(stream) for peer in self._peers):
+                await stream.stop()
         for end in self.ends:
             await end()

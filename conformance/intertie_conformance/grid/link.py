@@ -253,6 +253,9 @@ class Link:
         inputs = {item.order_seq: item.data for item in frame.inputs}
         for seq in inputs.keys() - {fact.seq for fact in facts}:
             self.rules.stray_input(seq)
+        if self.rules.signs_first([fact.entry for fact in facts]):
+            self._owes = True
+            self.flush()
         for fact in facts:
             self._fact(fact, inputs.get(fact.seq, b""))
         self._maybe_open()

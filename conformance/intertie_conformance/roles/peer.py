@@ -143,6 +143,10 @@ class Peer(Link):
         await self.hang_up()
         await self.channel.close()
 
+    def serves(self, stream: GrpcStream) -> bool:
+        """Whether a stream is the present one."""
+        return stream is self._now
+
     def present(self) -> GrpcStream:
         """The stream that was dialled last."""
         assert self._now is not None, "nothing is connected"

@@ -52,6 +52,7 @@ class Peerings:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._pool: list[Peer] = []
+        self._sellers: list[Shop] = []
         self._salt = os.urandom(3).hex()
         self._count = 0
         self.lock = asyncio.Lock()
@@ -97,8 +98,20 @@ class Peerings:
         shop.setup(door)
         return shop
 
+    async def seller(self) -> Shop:
+        """A provider that another check has left in good order, else a new one."""
+        if self._sellers:
+            return self._sellers.pop()
+        async with self.lock:
+            shop = await self.shop()
+        self.at_end(shop.door.close)
+        return shop
+
     async def give_back(self, peer: Peer) -> None:
-        """Keep a peer whose logs the target holds as they are."""
+        """Keep a peer whose logs the target holds as they are; a provider stays connected."""
+        if isinstance(peer, Shop):
+            self._sellers.append(peer)
+            return
         await peer.hang_up()
         peer.answers = peer.judges = True
         (self._pool if peer.home is None else peer.home).append(peer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -37,6 +37,9 @@ from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.keys import Key
 from intertie_conformance.wire.refusal import Refusal
 from intertie_conformance.wire.status import Said
+
+if TYPE_CHECKING:
+    from intertie_conformance.stage import Stage
 
 K = pb.EntryKind
 DIAL_S = 12.0
@@ -168,6 +171,15 @@ class Shop(Peer):
         await self._consumer.offer(self.ref("echo"))
         self.stage.saw("the target dialled, opened, and lists the suite's offers")
         return self
+
+    async def serve(self, stage: Stage) -> None:
+        """Serve a check, the first or a later one."""
+        self.stage, self.spoiled, self.answers, self.judges = stage, False, True, True
+        self._consumer = Consumer(stage)
+        if self.door.shop is None:
+            self.door.enter(self)
+        if self.phase is not Phase.OPEN or not self._epoch:
+            await self.up()
 
     async def wait_dialled(self, seconds: float = DIAL_S) -> None:
         """Wait until the target has dialled."""

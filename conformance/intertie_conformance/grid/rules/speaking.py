@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.registry import LIMITS
@@ -11,7 +12,7 @@ from intertie_conformance.wire import digests
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from intertie_conformance.grid.link import Link
     from intertie_conformance.grid.logs import Group, Logs
@@ -113,6 +114,10 @@ class SpeakingRules:
     def own_frame(self, frame: lk.Frame) -> lk.Frame:
         """An own frame as it is sent."""
         return frame
+
+    def signs_first(self, entries: Sequence[pb.Entry]) -> bool:
+        """Entries are acted on before they are acknowledged."""
+        return False
 
     def events_first(self) -> bool:
         """Entries of a frame are processed before its events."""
