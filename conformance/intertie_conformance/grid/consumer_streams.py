@@ -38,7 +38,8 @@ class Window:
 
 async def follow(run: Run, after: int, window: Window | None = None) -> AsyncIterator[iv.InvocationEvent]:
     """Events of an invocation from one number on, then its outcome."""
-    rules, at, first = run.grid.rules, 0, run.grid.rules.first_shown(after)
+    rules, at = run.grid.rules, 0
+    first = rules.first_shown_late(after) if run.outcome is not None else rules.first_shown(after)
     while True:
         changed = run.changed
         while at < len(run.events):
@@ -125,7 +126,10 @@ class Streaming:
         self._face.cancel(self._account, wanted)
 
     def _follow(self, run: Run, after: int) -> None:
-        window = self._windows[run.request.id] = Window(FIRST_WINDOW)
+        window = Window(FIRST_WINDOW)
+        if self._windows and self._rules.shares_window():
+            window = next(iter(self._windows.values()))
+        self._windows[run.request.id] = window
         before = self._pumps.get(run.request.id)
         if before is not None:
             before.cancel()

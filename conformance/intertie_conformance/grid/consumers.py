@@ -60,15 +60,21 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
             run = face.start(account_of(self._grid, context), request.invocation)
             async for item in follow(run, self._grid.rules.repeated_from(run.repeated)):
                 yield iv.InvokeResponse(event=item)
+            self._grid.rules.told_all()
         except Refusal as refusal:
             await abort(context, refusal)
 
     async def Subscribe(self, request: iv.SubscribeRequest, context: Any) -> AsyncIterator[iv.SubscribeResponse]:
         """Sends events above a number, the outcome last."""
         try:
-            run = self._grid.face.run(account_of(self._grid, context), request.id)
+            account = account_of(self._grid, context)
+            run = self._grid.rules.known(account, request.id, self._grid.face.runs)
+            if run is None:
+                self._grid.rules.unknown_subscription()
+                return
             async for item in follow(run, request.after_seq):
                 yield iv.SubscribeResponse(event=item)
+            self._grid.rules.told_all()
         except Refusal as refusal:
             await abort(context, refusal)
 

@@ -36,6 +36,7 @@ class Identity:
         endpoints = [(pb.ENDPOINT_KIND_PUBLIC, public_address), (pb.ENDPOINT_KIND_PEER, peer_address)]
         return pb.Descriptor(
             grid=self.grid,
+            place="DE-BY",
             issued_at=now,
             signing_keys=[pb.SigningKey(public_key=self.key.spki, not_before=now - DAY_MS, not_after=now + 7 * DAY_MS)],
             certificates=self.certificates,

@@ -8,6 +8,7 @@ await me.refused(me.call(wanted), "ID_CONFLICT")      # … or a refusal, by nam
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -169,16 +170,17 @@ class Client:
         return await self.done(self.wants("echo", {"control": 1}))
 
     async def until_state(self, id: str, state: str, seconds: float | None = None) -> iv.InvocationStatus:
-        """Wait until an invocation is in a state."""
+        """Wait until an invocation, which may not be known yet, is in a state."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + (self.stage.patience if seconds is None else seconds)
-        while True:
-            status = await self.get(id)
-            if TaskState.Name(status.state) == f"TASK_STATE_{state}":
-                return status
-            if loop.time() > end:
-                raise Bound(f"the invocation is {state}", f"{TaskState.Name(status.state)} within the bound")
+        end, got = loop.time() + (self.stage.patience if seconds is None else seconds), "not known"
+        while loop.time() < end:
+            with contextlib.suppress(Refused):
+                status = await self.get(id)
+                got = TaskState.Name(status.state).removeprefix("TASK_STATE_")
+                if got == state:
+                    return status
             await asyncio.sleep(0.02)
+        raise Bound(f"the invocation is {state}", f"{got} within the bound")
 
 
 class Heard:

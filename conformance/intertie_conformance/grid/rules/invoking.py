@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from intertie.v1 import invocation_pb2 as iv
@@ -50,6 +50,10 @@ class InvokingRules:
         """Nothing is kept of a refused request."""
         return True
 
+    def unknown_subscription(self) -> None:
+        """An account has no invocation of this id."""
+        raise Refusal("NOT_FOUND", "No invocation of this account has this id.")
+
     # -- checks, in the order of Table 1 ----------------------------------------------------------
 
     def id_form(self, asked: Asked) -> None:
@@ -93,9 +97,15 @@ class InvokingRules:
 
     def place_allowed(self, asked: Asked) -> None:
         """The policy allows the place."""
-        allowed, place = asked.wanted.policy.places, asked.offer.message.place
-        if allowed and not any(place == code or place.startswith(f"{code}-") for code in allowed):
+        place = asked.offer.message.place
+        if asked.route is None:
+            place = place or asked.face.grid.me.described.message.place
+        if not self.place_fits(place, asked.wanted.policy.places):
             raise Refusal("POLICY_VIOLATION", "The work would be done in a place that is not allowed.", place=place)
+
+    def place_fits(self, place: str, allowed: Sequence[str]) -> bool:
+        """Whether a list of codes, empty for any, allows a place."""
+        return not allowed or any(place == code or place.startswith(f"{code}-") for code in allowed)
 
     def reachable(self, asked: Asked) -> None:
         """Other grids' offers: there is a way."""

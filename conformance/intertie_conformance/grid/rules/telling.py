@@ -62,6 +62,13 @@ class TellingRules:
         """The number of the first durable event that a subscription is sent."""
         return after_seq + 1
 
+    def first_shown_late(self, after_seq: int) -> int:
+        """The same after the end."""
+        return after_seq + 1
+
+    def told_all(self) -> None:
+        """After the outcome the call ends with OK."""
+
     def repeated_from(self, repeated: bool) -> int:
         """After which number a request, new or repeated, is sent events."""
         return 0
@@ -144,6 +151,10 @@ class TellingRules:
 
     def refusal_ends_stream(self) -> bool:
         """Whether a refused invocation ends its stream."""
+        return False
+
+    def shares_window(self) -> bool:
+        """Whether invocations of one stream share a window."""
         return False
 
     def stream_ends(self) -> bool:
