@@ -94,8 +94,8 @@ class Store(Protocol):
         """Rows of `invocations` with `active` = 1."""
         ...
 
-    def newest_invocation_id(self) -> str:
-        """Greatest id of `invocations`, "" if there is none."""
+    def newest_invocation_id(self, account: str) -> str:
+        """Greatest id of an account's invocations, "" if there is none."""
         ...
 
     def invocations_page(self, account: str | None, before: str, limit: int, states: Sequence[int]) -> list[Row]:

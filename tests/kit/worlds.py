@@ -97,8 +97,8 @@ class MemoryStore:
     def active_invocations(self) -> list[Row]:
         return [row for row in self.all_rows("invocations") if row[7] == 1]
 
-    def newest_invocation_id(self) -> str:
-        return max((key[0] for key in self.tables["invocations"]), default="")
+    def newest_invocation_id(self, account: str) -> str:
+        return max((row[0] for row in self.tables["invocations"].values() if row[1] == account), default="")
 
     def invocations_page(self, account: str | None, before: str, limit: int, states: Sequence[int]) -> list[Row]:
         rows = [

@@ -39,7 +39,8 @@ class ConsumerDesk:
         self._submit = submit
         self._retention_ms = retention_ms
         self._clock = clock
-        newest = store.newest_invocation_id()
+        # Own consumers' ids alone: those of peers' orders may be anything.
+        newest = max((store.newest_invocation_id(row[0]) for row in store.all_rows("accounts")), default="")
         self._recent: dict[str, int] = {}
         """Keys met lately → time of the id, oldest first."""
         self._watermark = parse_uuid7(newest[:36]) if newest else 0

@@ -87,7 +87,9 @@ def invocations_page(of_account: bool, below: bool, in_states: bool) -> str:
 
 OPEN_HOLDS: Final = _open_holds()
 ACTIVE_INVOCATIONS: Final = _sql(select(*_invocations).where(_invocations.active == _ONE).order_by(_invocations.id))
-NEWEST_INVOCATION_ID: Final = _sql(select(func.max(_invocations.id)))
+NEWEST_INVOCATION_ID: Final = _sql(
+    select(func.max(_invocations.id)).where(_invocations.account == bindparam("account"))
+)
 ENTRIES: Final = _sql(
     select(_entries.seq, _entries.bytes, _entries.head)
     .where(

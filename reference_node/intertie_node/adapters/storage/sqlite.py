@@ -146,9 +146,9 @@ class SqliteStore(Store):
         """Rows of `invocations` with `active` = 1, in order of id."""
         return self._read(reads.ACTIVE_INVOCATIONS)
 
-    def newest_invocation_id(self) -> str:
-        """Greatest id of `invocations`, "" if there is none."""
-        return self._first(reads.NEWEST_INVOCATION_ID) or ""
+    def newest_invocation_id(self, account: str) -> str:
+        """Greatest id of an account's invocations, "" if there is none."""
+        return self._first(reads.NEWEST_INVOCATION_ID, account=account) or ""
 
     def invocations_page(self, account: str | None, before: str, limit: int, states: Sequence[int]) -> list[Row]:
         """Invocations in falling order of id, below `before` ("" for the newest).

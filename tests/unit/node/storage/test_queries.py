@@ -32,12 +32,12 @@ def test_open_holds_are_those_open_or_not_settled(store: SqliteStore) -> None:
 
 
 def test_active_and_newest_invocations(store: SqliteStore) -> None:
-    assert store.newest_invocation_id() == ""
+    assert store.newest_invocation_id("account-1") == ""
     assert store.active_invocations() == []
     rows = [row("invocations", n) for n in range(6)]
     store.commit(add(Changes(), "invocations", *reversed(rows)))
     assert store.active_invocations() == [rows[1], rows[3], rows[5]]
-    assert store.newest_invocation_id() == rows[5][0]
+    assert [store.newest_invocation_id(f"account-{n}") for n in range(3)] == [rows[4][0], rows[5][0], ""]
 
 
 def test_pages_of_invocations_fall(store: SqliteStore) -> None:
