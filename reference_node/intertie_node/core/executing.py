@@ -216,7 +216,7 @@ def _record(world: World, inv: Invocation, end: End, energy: Energy | None, now:
         energy=energy or energy_of(intensities, end.usage),
         place=known.offer.place if known else world.settings.place,
         started_at=sink.started_at or now,
-        ended_at=now,
+        ended_at=max(now, sink.started_at),  # the clock may have been set back meanwhile
     )
     for unit in sorted(end.usage):
         if end.usage[unit]:

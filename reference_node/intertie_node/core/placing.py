@@ -117,6 +117,20 @@ def check_room(world: World, link: Link, max_charge: int, grant: int) -> None:
         raise IntertieError("TOO_MANY_ORDERS", f"{lane.open} orders are open with {link.peer.grid}; try again.")
 
 
+def check_time(link: Link, deadline: int, now: int) -> None:
+    """Check that an order written now may have that deadline (milliseconds since the Unix epoch).
+
+    An entry is no earlier than the one before it, so after a clock was set back `now` is not when it is written.
+
+    Raises: IntertieError DEADLINE_EXCEEDED, DEADLINE_TOO_LONG.
+    """
+    at, longest = max(now, link.pair.logs[ME].at), link.terms.max_hold_ms
+    if deadline <= at:
+        raise IntertieError("DEADLINE_EXCEEDED", f"Too little time is left to order from {link.peer.grid}.")
+    if deadline > at + longest:
+        raise IntertieError("DEADLINE_TOO_LONG", f"Orders to {link.peer.grid} may take at most {longest} ms.")
+
+
 def first_grant(offer: KnownOffer, max_charge: int, wished: int) -> int:
     """The grant of an order: all of it at once where the offer is charged on completion."""
     return max_charge if offer.offer.charge_on == CHARGE_ON_COMPLETION else min(wished, max_charge)
