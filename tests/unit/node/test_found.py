@@ -1,0 +1,249 @@
+"""What simulated worlds have found in the core and its desks, each at the smallest depth that shows it.
+
+`tests/simulation/FOUND.md` says what, why and which rule changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.kit.line import ECHO, HOUR_MS, Line
+from tests.kit.rogue import Rogue
+from tests.kit.worlds import Identity, Listener, Network, SimNode, is_open
+
+from intertie.v1 import invocation_pb2 as iv
+from intertie.v1 import link_pb2 as lk
+from intertie.v1.envelope_pb2 import Payload
+from intertie.v1.task_pb2 import HoldState as PbHoldState
+from intertie_node.core import executing
+from intertie_node.core.ledger import ME, THEM
+from intertie_node.core.work import RecallOrder
+from intertie_node.core.world import problem
+from intertie_node.services.consumers import ConsumerDesk
+
+MAL = Identity("mal.example")
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+def silent(node: SimNode, work: Any) -> None:
+    """A backend that never answers."""
+
+
+def served_by(name: str, backend: Any, **settings: Any) -> tuple[Network, SimNode, SimNode]:
+    """north buys from south, whose only other offer is `name`."""
+    net = Network()
+    north, south = net.add("north.example"), net.add("south.example", **settings)
+    south.backends[name] = backend
+    net.peer(north, south)
+    net.start()
+    north.open_account("alice", 10**6)
+    net.run()
+    return net, north, south
+
+
+def hostile() -> tuple[Network, SimNode, Rogue]:
+    net = Network()
+    node = net.add("node.example")
+    net.peer(MAL, node)
+    node.boot()
+    net.run()
+    rogue = net.rogue(node, MAL)
+    net.dial(rogue, node)
+    rogue.open()
+    net.run()
+    return net, node, rogue
+
+
+def desk_of(node: SimNode) -> ConsumerDesk:
+    return ConsumerDesk(node.grid, node.store, node.submit, HOUR_MS, node.clock)
+
+
+# -- what stays in memory -----------------------------------------------------------------------------
+
+
+def test_an_ended_call_asked_for_with_another_body_does_not_stay_in_memory(line: Line) -> None:
+    listener = line.north.invoke(ECHO)
+    line.net.run()
+    assert listener.outcome is not None
+    line.restart(line.north)
+    other = iv.Invocation()
+    other.CopyFrom(listener.request)
+    other.max_charge += 1
+    answer = Listener(other)
+    desk_of(line.north).invoke("alice", other, answer)
+    line.net.run()
+    assert answer.refused == "ID_CONFLICT"
+    line.net.wait(61_000)
+    assert not line.north.world.invocations
+
+
+def test_a_rejected_order_whose_events_are_asked_for_does_not_stay_in_memory(line: Line) -> None:
+    line.south.world.suspended.add(line.south.link(line.hub).name)
+    listener = line.north.invoke(ECHO)
+    line.net.run()
+    assert listener.outcome is not None
+    hub, south = line.hub.link(line.south), line.south
+    seq = max(seq for link, payer, seq in line.hub.store.tables["holds"] if (link, payer) == (hub.name, ME))
+    south.links.recall(RecallOrder(hub.name, seq, 0, 1_000))
+    line.net.run()
+    line.net.wait(61_000)
+    assert not south.world.invocations
+
+
+def test_a_reject_after_the_unknown_outcome_is_told_in_the_receipt_and_forgotten() -> None:
+    net, north, south = served_by("slow", silent)
+    listener = north.invoke("south.example/slow", timeout_ms=1_000)
+    net.run()
+    key = next(iter(south.world.invocations))
+    wire = next(w for w in net.wires if w.owner is north)
+    net.cut(wire)
+    south.report(key, lambda inv, fx: executing.refused(south.world, inv, problem("NODE_BUSY", "No."), fx))
+    net.wait(3_500)
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == "OUTCOME_UNKNOWN"
+    net.connect(north, south)
+    net.run()
+    assert not north.world.invocations
+    row = north.store.row("invocations", (f"{listener.request.id}@alice",))
+    assert row is not None
+    assert iv.Outcome.FromString(row[9]).receipt.hold != PbHoldState.HOLD_STATE_IN_DOUBT
+
+
+# -- streams ------------------------------------------------------------------------------------------
+
+
+def test_frames_of_a_superseded_stream_are_dropped_and_not_blamed(line: Line) -> None:
+    first, _ = line.net.wires[0], line.net.wires[1]
+    one, other = first.owner, first.other.owner
+    late = one.links
+    line.net.connect(one, other)
+    line.net.run()
+    sent: list[bytes] = []
+    gone = [wire for wire in (first, first.other) if wire.owner is other]
+    gone[0].closed, gone[0].gone = "", False
+    gone[0].send = sent.append  # type: ignore[method-assign]
+    link = other.link(one)
+    link.left.add(gone[0])
+    other.links._by_connection[gone[0]] = link  # type: ignore[index]
+    other.links.frame(gone[0], b"\x18\x01")  # type: ignore[arg-type]
+    line.net.run()
+    assert not sent
+    assert is_open(one, other)
+    assert late is one.links
+
+
+def test_a_dialled_stream_that_says_close_first_is_not_blamed(line: Line) -> None:
+    frame = lk.Frame()
+    frame.close.reason = "SUPERSEDED"
+    sent: list[bytes] = []
+    wire = line.net.wires[0]
+    end = type(wire)(line.hub, line.north.fingerprint)
+    end.send = sent.append  # type: ignore[method-assign]
+    line.hub.links.frame(end, frame.SerializeToString())  # type: ignore[arg-type]
+    assert not sent
+    assert end.closed == "SUPERSEDED"
+
+
+# -- starting again -----------------------------------------------------------------------------------
+
+
+def test_a_peer_s_odd_order_id_does_not_keep_the_node_from_starting() -> None:
+    net, node, rogue = hostile()
+    node.backends["echo"] = silent
+    offer = node.own_offer("echo")
+    rogue.buy(offer, id="x" * 36)
+    net.run()
+    assert "ID_INVALID" in rogue.rejected().values()
+    node.boot()
+    desk_of(node)
+
+
+def test_a_result_that_never_comes_after_a_restart_is_said_to_be_gone() -> None:
+    net, north, south = served_by("echo", silent)
+    listener = north.invoke("south.example/echo", timeout_ms=1_000)
+    net.run()
+    key = next(iter(south.world.invocations))
+    inv = south.world.invocations[key]
+    deliver = inv.source.deliver
+    inv.source.deliver = lambda *args: None  # type: ignore[method-assign]
+    south.report(key, lambda inv, fx: executing.completed(south.world, inv, Payload(data=b"."), False, None, fx))
+    net.run()
+    assert listener.outcome is None
+    assert deliver is not None
+    for wire in [w for w in net.wires if w.owner is north]:
+        net.cut(wire)
+    north.boot()
+    again = Listener(listener.request)
+    desk_of(north).subscribe("alice", listener.request.id, 0, again)
+    net.wait(6_000)
+    assert again.outcome is not None
+    assert again.outcome.problem.reason == "EVENTS_GONE"
+    assert again.outcome.receipt.charge == 10
+
+
+# -- clocks and limits ---------------------------------------------------------------------------------
+
+
+def test_a_clock_set_back_makes_no_void_order_or_tariff() -> None:
+    net, north, south = served_by("slow", silent, tariff_lifetime_ms=600)
+    listener = north.invoke("south.example/slow", timeout_ms=5_000)
+    net.run()
+    assert not listener.refused
+    for wire in [w for w in net.wires if w.owner is north]:
+        net.cut(wire)
+    net.now -= 900
+    for node in (north, south):
+        node.boot()
+    net.connect(north, south)
+    net.run()
+    assert is_open(north, south)
+    late = north.invoke("south.example/slow", timeout_ms=500)
+    net.run()
+    assert late.refused == "DEADLINE_EXCEEDED"
+
+
+def test_work_that_ends_before_it_began_by_a_clock_set_back_is_proven_all_the_same() -> None:
+    net, north, south = served_by("slow", silent)
+    listener = north.invoke("south.example/slow")
+    net.run()
+    net.now -= 500
+    key = next(iter(south.world.invocations))
+    south.turns._last_now = 0
+    south.report(key, lambda inv, fx: executing.completed(south.world, inv, Payload(data=b"."), False, None, fx))
+    net.run()
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == ""
+    assert listener.outcome.receipt.charge == 10
+
+
+def test_an_order_longer_than_the_agreement_allows_is_refused_by_name() -> None:
+    net = Network()
+    north, south = net.add("north.example"), net.add("south.example")
+    net.peer(north, south, max_hold_ms=5_000)
+    net.start()
+    north.open_account("alice", 10**6)
+    net.run()
+    listener = north.invoke("south.example/echo", timeout_ms=10_000)
+    net.run()
+    assert listener.refused == "DEADLINE_TOO_LONG"
+    assert north.world.books.accounts["alice"].reserved == 0
+
+
+def test_a_relay_shortens_an_order_to_what_its_next_agreement_allows() -> None:
+    net = Network()
+    north, hub, south = net.add("north.example"), net.add("hub.example", relay=True), net.add("south.example")
+    net.peer(north, hub, claim_window_ms=20_000)
+    net.peer(hub, south, max_hold_ms=5_000)
+    net.start()
+    north.open_account("alice", 10**6)
+    net.run()
+    listener = north.invoke(ECHO, timeout_ms=10_000)
+    net.run()
+    assert listener.outcome is not None
+    assert listener.outcome.receipt.charge == 10
+    assert not [h for h in hub.link(south).ledger.holds if h[0] == THEM]
