@@ -90,6 +90,13 @@ class Stage:
         await shop.serve(self)
         return shop
 
+    async def peer_with_keys(self, count: int) -> Peer:
+        """A scripted peer whose descriptor lists so many signing keys."""
+        (peer,) = await self.peerings.make([self.peerings.identity(keys=count)])
+        peer.stage, peer.spoiled = self, True
+        self._peers.append(peer)
+        return peer
+
     async def twins(self) -> tuple[Peer, Peer]:
         """Two peerings of one of the suite's grids with the target."""
         me = self.peerings.identity()

@@ -21,13 +21,16 @@ def now_ms() -> int:
 class Identity:
     """A grid's keys and what it says of itself."""
 
-    def __init__(self, grid: str, certificates: Sequence[bytes] | None = None) -> None:
+    def __init__(self, grid: str, certificates: Sequence[bytes] | None = None, keys: int = 1) -> None:
         self.grid = grid
-        self.root, self.key = Key(), Key()
+        self.root = Key()
+        self.signing = [Key() for _ in range(keys)]
+        """Signing keys; the first one signs."""
+        self.key = self.signing[0]
         self.tls_key, self.certificate = make_certificate(grid)
         self.certificates = [self.certificate] if certificates is None else list(certificates)
         self.fingerprint = self.root.id
-        self.keys = public(self.key.spki)
+        self.keys = public(*(key.spki for key in self.signing))
         self.chain: list[bytes] = []
 
     def statement(self, public_address: str = "", peer_address: str = "") -> pb.Descriptor:
@@ -38,7 +41,10 @@ class Identity:
             grid=self.grid,
             place="DE-BY",
             issued_at=now,
-            signing_keys=[pb.SigningKey(public_key=self.key.spki, not_before=now - DAY_MS, not_after=now + 7 * DAY_MS)],
+            signing_keys=[
+                pb.SigningKey(public_key=key.spki, not_before=now - DAY_MS, not_after=now + 7 * DAY_MS)
+                for key in self.signing
+            ],
             certificates=self.certificates,
             endpoints=[pb.Endpoint(kind=kind, address=address) for kind, address in endpoints if address],
             features=["record-batches"],

@@ -352,4 +352,4 @@ class Link:
 
     def _say(self, frame: lk.Frame) -> None:
         if self.stream is not None:
-            self.stream.send(self.rules.own_frame(frame).SerializeToString())
+            self.stream.send(self.rules.own_bytes(self.rules.own_frame(frame)))

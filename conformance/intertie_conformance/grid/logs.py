@@ -81,7 +81,8 @@ class Logs:
         """
         if entries:
             self.rules.follows(self, author, first_seq)
-        fresh = list(entries[self.seq(author) + 1 - first_seq :]) if entries else []
+        held = self.seq(author) + 1 - first_seq
+        fresh = [self.rules.heard_entry(data) for data in entries[held:]] if entries else []
         made, head = [], self.heads[author][-1]
         for data in fresh:
             made.append(head := digests.next_head(head, data))

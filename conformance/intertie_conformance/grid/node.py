@@ -127,7 +127,7 @@ class Grid:
         self.rules.proposal_certificates(described)
         self.rules.proposal_pinned(described, self.peers)
         if agreed.digest not in self._accepted:
-            sealed = envelope.add_signature(request.agreement, self.me.key)
+            sealed = self.rules.countersigned(request.agreement, self.me.key)
             self._accepted[agreed.digest] = dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=sealed)
             self.join(described, Agreed(agreed.message, agreed.payload, sealed))
         return self._accepted[agreed.digest]

@@ -21,7 +21,6 @@ from intertie_conformance.grid.account import Hold, State
 from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.grid.work import WORK, ToolError, Unwilling
 from intertie_conformance.wire.build import entry, event
-from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ class Job:
             "nonce": order.nonce,
             "offer_digest": order.offer_digest,
             "input_digest": order.input.digest,
-            "output_digest": salted(order.nonce, bytes(self.output)) if self.output else b"",
+            "output_digest": rules.salt(order.nonce, bytes(self.output)) if self.output else b"",
             "state": state,
             "energy": rules.energy(usage),
             "place": self.offer.message.place,

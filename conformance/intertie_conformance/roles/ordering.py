@@ -80,6 +80,11 @@ async def make_order(peer: Peer, name: str, value: object, **changes: Any) -> tu
 async def order(peer: Peer, name: str, value: object, **changes: Any) -> int:
     """Send an order with its input; returns its seq."""
     made, data = await make_order(peer, name, value, **changes)
+    return await send(peer, made, data)
+
+
+async def send(peer: Peer, made: pb.Order, data: bytes) -> int:
+    """Send an order that was made before, with its input; returns its seq."""
     seq = peer.write(entry(K.ENTRY_KIND_ORDER, order=made), data)
     peer.flush()
     return seq

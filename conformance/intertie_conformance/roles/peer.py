@@ -311,6 +311,13 @@ class Peer(Link):
         self.logs.cut(seq)
         self._unsent, self.spoiled = 0, False
 
+    def take_back_last(self) -> bytes:
+        """Forget the own entry that was written last and not sent; returns its bytes."""
+        data = self.logs.entries[ME][-1]
+        self.logs.cut(self.logs.seq(ME) - 1)
+        self._unsent -= 1
+        return data
+
     def forget(self) -> None:
         """Lose both logs, as a grid that was restored from nothing."""
         self.logs = Logs(self.genesis, self.terms, self.rules, (self.me.keys, self.peer_keys))

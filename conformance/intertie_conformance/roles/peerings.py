@@ -73,10 +73,10 @@ class Peerings:
         """Have something ended with the run."""
         self._target.ends.append(end)
 
-    def identity(self) -> Identity:
+    def identity(self, keys: int = 1) -> Identity:
         """A new grid with a name of its own; it has no address and is not dialled."""
         self._count += 1
-        me = Identity(f"c{self._count}-{self._salt}.example")
+        me = Identity(f"c{self._count}-{self._salt}.example", keys=keys)
         me.describe()
         return me
 
@@ -140,6 +140,17 @@ class Peerings:
         except grpc.aio.AioRpcError as error:
             raise Failed("a sound proposal is taken", str(said(error))) from None
         return answer
+
+    async def accepted(self, me: Identity, sealed: bytes) -> bytes:
+        """Have a proposal accepted: the countersigned envelope. Raises: Failed, Unreachable."""
+        proposal = Proposal(me, sealed, agreements.read(sealed, me.described))
+        answer = await self.propose(proposal)
+        if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
+            await self.accept([proposal])
+            answer = await self.propose(proposal)
+        if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
+            raise Failed("a proposal that the operator accepted is ACCEPTED", f"state {answer.state}")
+        return answer.agreement
 
     async def _peer(self, proposal: Proposal, kind: type[Peer]) -> Peer:
         answer = await self.propose(proposal)

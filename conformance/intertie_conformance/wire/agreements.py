@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final, NamedTuple
 
 from intertie.v1 import agreement_pb2 as pb
-from intertie_conformance.wire import digests, envelope
+from intertie_conformance.wire import digests, envelope, names
 from intertie_conformance.wire.descriptors import Described
 from intertie_conformance.wire.keys import Key
 from intertie_conformance.wire.refusal import Refusal, decode
 
 SUITE: Final = "sha256-ed25519"
 WEEK_MS: Final = 604_800_000
-_ASSET: Final = re.compile(r"[A-Z][A-Z0-9]{2,11}|x-[a-z0-9-]{1,30}")
 
 
 class Agreed(NamedTuple):
@@ -71,7 +69,7 @@ def check(message: pb.Agreement) -> None:
     """Check the ranges of the terms. Raises: Refusal AGREEMENT_INVALID naming the field."""
     rules: list[tuple[str, bool]] = [
         ("version", message.version >= 1),
-        ("asset", _ASSET.fullmatch(message.asset) is not None),
+        ("asset", names.is_asset(message.asset)),
         ("scale", message.scale <= 9),
         ("suite", message.suite == SUITE),
         ("claim_window_ms", 1_000 <= message.claim_window_ms <= WEEK_MS),

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from intertie.v1 import descriptor_pb2 as pb
-from intertie_conformance.wire import envelope
+from intertie_conformance.wire import envelope, names
 from intertie_conformance.wire.digests import multihash
 from intertie_conformance.wire.keys import Key, public
 from intertie_conformance.wire.refusal import Refusal, decode
 
 MAX_CHAIN: Final = 256
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_GRID: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LABEL}")
+_SERVED: Final = (pb.ENDPOINT_KIND_PUBLIC, pb.ENDPOINT_KIND_PEER)
 
 
 class Described(NamedTuple):
@@ -86,10 +84,13 @@ def _check(latest: Described | None, message: pb.Descriptor) -> None:
         ("version", message.version == version),
         ("previous", message.previous == previous),
         ("grid", latest is None or message.grid == latest.grid),
-        ("grid", _GRID.fullmatch(message.grid) is not None),
+        ("grid", names.is_grid(message.grid)),
         ("signing_keys", 1 <= len(message.signing_keys) <= 8),
         ("signing_keys", all(key.not_before <= key.not_after for key in message.signing_keys)),
         ("certificates", len(message.certificates) <= 8),
+        ("place", not message.place or names.is_place(message.place)),
+        ("features", len(message.features) <= 64 and all(map(names.is_token, message.features))),
+        ("endpoints", all(names.is_address(end.address) for end in message.endpoints if end.kind in _SERVED)),
     )
     for field, good in rules:
         if not good:

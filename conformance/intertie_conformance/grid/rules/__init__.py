@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from intertie_conformance.grid.rules.buying import BuyingRules
 from intertie_conformance.grid.rules.entries import EntryRules
 from intertie_conformance.grid.rules.frames import FrameRules
 from intertie_conformance.grid.rules.invoking import InvokingRules
@@ -17,6 +18,7 @@ from intertie_conformance.grid.rules.telling import TellingRules
 
 
 class Rules(
+    BuyingRules,
     OpeningRules,
     FrameRules,
     EntryRules,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from intertie_conformance.wire import agreements, certificates, descriptors
+from intertie_conformance.wire import agreements, certificates, descriptors, envelope
+from intertie_conformance.wire.keys import Key
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class PeeringRules:
     def read_agreement(self, sealed: bytes, proposer: Described) -> Agreed:
         """A verified proposal."""
         return agreements.read(sealed, proposer)
+
+    def countersigned(self, sealed: bytes, key: Key) -> bytes:
+        """The proposal with the own signature over the same bytes."""
+        return envelope.add_signature(sealed, key)
 
     def proposal_mine(self, agreed: Agreed, fingerprint: bytes) -> None:
         """It is a first agreement with this grid."""

@@ -80,7 +80,8 @@ class SpeakingRules:
 
     def returned(self, group: Group) -> lk.Frame:
         """A group that the other side has lost."""
-        return lk.Frame(first_returned=group.first, returned=group.entries, returned_signature=group.signature)
+        entries = [self.returned_entry(data) for data in group.entries]
+        return lk.Frame(first_returned=group.first, returned=entries, returned_signature=group.signature)
 
     def is_complete(self, link: Link) -> bool:
         """Whether both logs are held up to the higher cursors and all that own signatures acknowledged."""
@@ -118,6 +119,18 @@ class SpeakingRules:
     def signs_first(self, entries: Sequence[pb.Entry]) -> bool:
         """Entries are acted on before they are acknowledged."""
         return False
+
+    def own_bytes(self, frame: lk.Frame) -> bytes:
+        """An own frame on the wire."""
+        return frame.SerializeToString()
+
+    def heard_entry(self, data: bytes) -> bytes:
+        """The bytes of an entry as they are hashed and kept."""
+        return data
+
+    def returned_entry(self, data: bytes) -> bytes:
+        """The bytes of an entry as they are returned."""
+        return data
 
     def events_first(self) -> bool:
         """Entries of a frame are processed before its events."""
