@@ -44,7 +44,7 @@ async def steps_in_order(stage: Stage) -> None:
     tariff(peer)
     await peer.expect_no_trace(peer.frame(seq=999, head=bytes(32)), "SIGNATURE_INVALID")
     tariff(peer)
-    await peer.expect_no_trace(peer.frame(head=bytes(32), key=Key()), "LOG_FORK")
+    await peer.expect_no_trace(peer.frame(head=bytes(32), agreed_total=bytes(15)), "LOG_FORK")
     tariff(peer)
     await peer.expect_no_trace(peer.frame(total=1, key=Key()), "SIGNATURE_INVALID")
     peer.put(200, seen=peer.logs.seq(THEM) + 5, at=1)

@@ -30,7 +30,7 @@ def open_payload(peer: Peer, **changes: Any) -> bytes:
     fields: dict[str, Any] = {
         "genesis": peer.genesis,
         "nonce": peer.stage.random.randbytes(16),
-        "descriptor_version": 1,
+        "descriptor_version": len(peer.me.chain),
         "agreement_version": 1,
         "limits": peer.script.own_limits(),
         "clock": now_ms(),

@@ -32,6 +32,8 @@ class Identity:
         self.fingerprint = self.root.id
         self.keys = public(*(key.spki for key in self.signing))
         self.chain: list[bytes] = []
+        self.addresses = ("", "")
+        """Public and peer address."""
 
     def statement(self, public_address: str = "", peer_address: str = "") -> pb.Descriptor:
         """What the grid says of itself, without version and root."""
@@ -52,7 +54,16 @@ class Identity:
 
     def describe(self, public_address: str = "", peer_address: str = "") -> None:
         """Make version 1 of the descriptor."""
+        self.addresses = (public_address, peer_address)
         self.chain = [descriptors.issue([], self.statement(public_address, peer_address), self.root)]
+
+    def rotate(self, *, keeps: bool = False, certificates: Sequence[bytes] = ()) -> None:
+        """Issue the next version: a new signing key, beside the old one where `keeps`; more certificates."""
+        key = Key()
+        self.signing = [key, *self.signing] if keeps else [key]
+        self.key, self.keys = key, self.keys | public(key.spki)
+        self.certificates = [*self.certificates, *certificates]
+        self.chain.append(descriptors.issue(self.chain, self.statement(*self.addresses), self.root))
 
     @property
     def described(self) -> descriptors.Described:

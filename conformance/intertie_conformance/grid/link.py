@@ -7,6 +7,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement
@@ -114,6 +116,16 @@ class Link:
         """Whether both logs are whole and everything may be said."""
         return self.phase is Phase.OPEN
 
+    def describe(self, described: Described) -> None:
+        """Take up a newer descriptor of the peer."""
+        self.peer, self.peer_keys = described, described.keys()
+        self.logs.keys = (self.logs.keys[ME], described.ever())
+
+    def signers(self, described: Described) -> dict[bytes, Ed25519PublicKey]:
+        """Keys of a descriptor that may sign now, give or take the agreed skew."""
+        now, skew = self.now(), self.terms.max_skew_ms
+        return described.keys(now - skew) | described.keys(now + skew)
+
     # -- streams ----------------------------------------------------------------------------------
 
     def dial(self, stream: Stream) -> None:
@@ -149,8 +161,9 @@ class Link:
         said = self.rules.closes(refusal)
         if said is not None:
             stream.send(said)
-        stream.close()
-        self.lost(stream)
+        if self.rules.deaf():
+            stream.close()
+            self.lost(stream)
 
     def _hear(self, stream: Stream, data: bytes) -> None:
         self.heard_at = self.now()

@@ -227,6 +227,7 @@ class Grid:
     def _heard(self, stream: GrpcStream, data: bytes) -> None:
         link = self._by_stream[stream]
         link.hear(stream, data)
+        self.peers[link.peer.fingerprint] = link.peer
         if link.fault is not None and link.stream is None:
             for other in self.rules.closes_with(link, list(self.links.values())):
                 if other.stream is not None:

@@ -15,7 +15,7 @@ from intertie_conformance.wire.refusal import Refusal
 
 @mutant("IT-LNK-090")
 class KeyFirst(Rules):
-    """Looks at the key of a signature before its heads."""
+    """Verifies a signature before it looks at its heads."""
 
     def check_signature(self, logs: Logs, author: int, new_heads: Sequence[bytes], signature: lk.HeadSignature) -> None:
         self.signed_key(logs, author, signature)

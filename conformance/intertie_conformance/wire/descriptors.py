@@ -25,6 +25,8 @@ class Described(NamedTuple):
     message: pb.Descriptor
     history: tuple[bytes, ...]
     """Multihashes of the payloads of all versions."""
+    past: tuple[bytes, ...] = ()
+    """SubjectPublicKeyInfo of the signing keys of all versions."""
 
     @property
     def version(self) -> int:
@@ -35,6 +37,10 @@ class Described(NamedTuple):
         """Signing keys by id, all or those valid at a time (milliseconds)."""
         listed = self.message.signing_keys
         return public(*(k.public_key for k in listed if at is None or k.not_before <= at <= k.not_after))
+
+    def ever(self) -> dict[bytes, Ed25519PublicKey]:
+        """Signing keys of every version, by id."""
+        return public(*self.past)
 
     def addresses(self, kind: pb.EndpointKind.ValueType) -> list[str]:
         """Addresses of one kind."""
@@ -72,10 +78,10 @@ def _follow(latest: Described | None, sealed: bytes) -> Described:
     if set(envelope.signers(envelope.peek(sealed), keys)) != set(keys):
         raise Refusal("SIGNATURE_INVALID", "A descriptor is not signed by its own and the previous root key.")
     _check(latest, claimed)
-    digest = multihash(payload)
+    digest, listed = multihash(payload), tuple(key.public_key for key in claimed.signing_keys)
     if latest is None:
-        return Described(multihash(claimed.root_key), claimed.grid, claimed, (digest,))
-    return Described(latest.fingerprint, latest.grid, claimed, (*latest.history, digest))
+        return Described(multihash(claimed.root_key), claimed.grid, claimed, (digest,), listed)
+    return Described(latest.fingerprint, latest.grid, claimed, (*latest.history, digest), (*latest.past, *listed))
 
 
 def _check(latest: Described | None, message: pb.Descriptor) -> None:

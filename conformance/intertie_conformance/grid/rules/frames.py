@@ -92,6 +92,7 @@ class FrameRules:
     def signed_session(self, link: Link, signature: lk.HeadSignature) -> None:
         """After the first signature of this session all are of it."""
         if signature.session == link.session:
+            self.session_key(link, signature)
             link.confirmed = True
         elif link.confirmed:
             raise Refusal("SIGNATURE_INVALID", "A signature belongs to another session.")
@@ -100,6 +101,12 @@ class FrameRules:
         """A returned signature is this grid's own."""
         if not heads.is_signed(link.genesis, signature, link.me.keys):
             raise Refusal("SIGNATURE_INVALID", "The returned signature is not this grid's.")
+
+    def session_key(self, link: Link, signature: lk.HeadSignature) -> None:
+        """A signature of this session is by a key that could sign its Open."""
+        known = link.signers(link.peer)
+        if not any(made.key_id in known for made in signature.signatures):
+            raise Refusal("SIGNATURE_INVALID", "A signature of this session is by no key of the newest descriptor.")
 
     def signed_seen(self, logs: Logs, author: int, signature: lk.HeadSignature) -> None:
         """It acknowledges at least what the author's entries have seen."""

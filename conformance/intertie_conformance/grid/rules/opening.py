@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from intertie.v1 import link_pb2 as lk
 from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.registry import LIMITS
-from intertie_conformance.wire import envelope
+from intertie_conformance.wire import certificates, descriptors, envelope
+from intertie_conformance.wire.descriptors import Described
 from intertie_conformance.wire.keys import PublicKeys
 from intertie_conformance.wire.refusal import Refusal, decode
 
@@ -92,13 +93,55 @@ class OpeningRules:
             raise Refusal("UNKNOWN_GENESIS", "No peering with this grid has that genesis.")
         return link
 
+    def open_chain(self, opened: lk.Open, held: Described) -> Described:
+        """The chain that an Open carries, if it may take the place of the one that is held; else the held one."""
+        if not opened.descriptors:
+            return held
+        stated = descriptors.read_chain(list(opened.descriptors))
+        if stated.fingerprint != held.fingerprint:
+            raise Refusal("DESCRIPTOR_INVALID", "The Open carries another grid's descriptor.")
+        self.open_equivocation(held, stated)
+        self.open_rollback(held, stated)
+        return stated
+
+    def open_equivocation(self, held: Described, stated: Described) -> None:
+        """At versions that both chains have they say the same."""
+        shared = min(held.version, stated.version)
+        if held.history[:shared] != stated.history[:shared]:
+            raise Refusal("DESCRIPTOR_EQUIVOCATION", f"{held.grid} signed two descriptors of one version.")
+
+    def open_rollback(self, held: Described, stated: Described) -> None:
+        """The stated chain is not shorter."""
+        if stated.version < held.version:
+            raise Refusal("DESCRIPTOR_ROLLBACK", f"A newer descriptor of {held.grid} is known.")
+
+    def open_version(self, opened: lk.Open, described: Described) -> None:
+        """It states the version of its chain."""
+        if opened.descriptor_version != described.version:
+            raise Refusal("DESCRIPTOR_INVALID", "The Open states another descriptor version than it carries.")
+
+    def open_certificates(self, described: Described, held: Described) -> None:
+        """Certificates of a newer descriptor keep the profile."""
+        for der in described.message.certificates if described.version > held.version else ():
+            fault = certificates.fault_of(described.grid, der)
+            if fault:
+                raise Refusal("CERTIFICATE_MISMATCH", f"A certificate in the newer descriptor: {fault}.")
+
+    def takes_up(self, link: Link, described: Described) -> None:
+        """A newer chain counts from here on."""
+        link.describe(described)
+
     def check_open(self, frame: lk.Frame, link: Link) -> tuple[bytes, lk.Open]:
         """The payload bytes and message of a good Open. Raises: Refusal."""
         self.open_alone(frame)
-        payload = self.open_signed(frame.open, link.peer_keys)
-        opened = self.open_payload(payload)
+        opened = self.open_payload(envelope.peek(frame.open).payload)
+        described = self.open_chain(opened, link.peer)
+        self.open_version(opened, described)
+        payload = self.open_signed(frame.open, link.signers(described))
         for name in self.OPEN_RULES:
             getattr(self, name)(opened, link)
+        self.open_certificates(described, link.peer)
+        self.takes_up(link, described)
         return payload, opened
 
     def first_frame(self, frame: lk.Frame) -> None:

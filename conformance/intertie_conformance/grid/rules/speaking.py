@@ -151,6 +151,10 @@ class SpeakingRules:
         """A link opens again, whatever closed it."""
         return True
 
+    def deaf(self) -> bool:
+        """Frames on a stream that was closed here are ignored."""
+        return True
+
     def open_within_s(self) -> float:
         """Seconds that an accepted stream may stay silent."""
         return 10.0
