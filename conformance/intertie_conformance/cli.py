@@ -61,6 +61,7 @@ def run_command(
     config: Annotated[Path | None, typer.Option(help="Configuration file, as init writes it.")] = None,
     seed: Seed = "",
     only: Only = None,
+    long: Annotated[bool, typer.Option(help="Also what takes longer than 30 s.")] = False,
     expected: Annotated[Path | None, typer.Option(help="Expected failures with reasons (TOML).")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML.")] = None,
@@ -71,7 +72,7 @@ def run_command(
     try:
         chosen, how = _config(config, target, command)
         expects = expectations.load(expected) if expected is not None else {}
-        done = asyncio.run(_run(console, chosen, seed or secrets.token_hex(4), only or []))
+        done = asyncio.run(_run(console, chosen, seed or secrets.token_hex(4), only or [], long))
     except (ConfigError, Unreachable) as error:
         Console(stderr=True).print(f"intertie-conformance: {error}", highlight=False, markup=False)
         raise typer.Exit(2) from None
@@ -83,9 +84,9 @@ def run_command(
     raise typer.Exit(0 if done.ok else 1)
 
 
-async def _run(console: Console, config: Config, seed: str, only: list[str]) -> Run:
+async def _run(console: Console, config: Config, seed: str, only: list[str], long: bool) -> Run:
     began = time.monotonic()
-    checks = select(all_checks(), only)
+    checks = [c for c in select(all_checks(), only) if long or only or not c.long]
     watched = {name for name, (rule, _) in all_rules().items() if not only or _meant(only, name, rule)}
     if not checks and not watched:
         raise ConfigError(f"no check is meant by {', '.join(only)}")

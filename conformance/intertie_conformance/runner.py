@@ -21,7 +21,7 @@ from intertie_conformance.verdicts import Absent, Bound, Failed, Outcome, Verdic
 
 BESIDE: Final = 6
 """Slow checks that run beside each other."""
-LONGEST_S: Final = 30.0
+LONGEST_S: Final = 40.0
 """After so long a check is ended: each of its waits has a shorter bound."""
 IMPATIENT_AFTER: Final = 3
 IMPATIENT_S: Final = 0.5

@@ -90,6 +90,17 @@ class Stage:
         await shop.serve(self)
         return shop
 
+    async def shop_beside(self, larger: bool) -> Shop:
+        """A shop whose fingerprint is larger, or smaller, than the target's; it answers nothing by itself."""
+        me = self.peerings.identity()
+        while (me.fingerprint > self.target.described.fingerprint) is not larger:
+            me = self.peerings.identity()
+        shop = await self.peerings.shop(me)
+        shop.stage, shop.spoiled, shop.judges = self, True, False
+        self._peers.append(shop)
+        shop.door.enter(shop)
+        return shop
+
     async def peer_with_keys(self, count: int) -> Peer:
         """A scripted peer whose descriptor lists so many signing keys."""
         (peer,) = await self.peerings.make([self.peerings.identity(keys=count)])

@@ -37,6 +37,8 @@ class Check:
     """Whether it waits for real time to pass; run beside others."""
     consumer: bool
     """Whether it needs the target's consumer face."""
+    long: bool = False
+    """Whether it takes longer than a run may: only on demand."""
 
     @property
     def about(self) -> str:
@@ -48,7 +50,13 @@ _CHECKS: dict[str, Check] = {}
 
 
 def check(
-    requirement: str, *, role: str, refusal: bool = False, slow: bool = False, consumer: bool = False
+    requirement: str,
+    *,
+    role: str,
+    refusal: bool = False,
+    slow: bool = False,
+    consumer: bool = False,
+    long: bool = False,
 ) -> Callable[[Act], Act]:
     """Register a check of a requirement. Raises: ValueError for an unknown id or role, or a name that is taken."""
 
@@ -58,7 +66,7 @@ def check(
             raise ValueError(f"{name}: there is no requirement {requirement}")
         if role not in ROLES or name in _CHECKS or not act.__doc__:
             raise ValueError(f"{name}: its role is unknown, its name taken, or its docstring missing")
-        _CHECKS[name] = Check(requirement, name, act, role, refusal, slow, consumer)
+        _CHECKS[name] = Check(requirement, name, act, role, refusal, slow, consumer, long)
         return act
 
     return register

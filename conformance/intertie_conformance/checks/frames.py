@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Payload, Problem
@@ -261,3 +263,54 @@ async def opens_again(stage: Stage) -> None:
         frame.first_seq += name == "LOG_GAP"
         await peer.expect_no_trace(frame, name)
     await ordering.still_sells(peer)
+
+
+@check("IT-LNK-134", role="hostile peer", refusal=True)
+async def deaf_after_close(stage: Stage) -> None:
+    """What follows a bad frame on its stream is ignored: an order behind it is not taken."""
+    peer = await (await stage.peer()).up()
+    kept = peer.logs.seq(ME)
+    order, data = await ordering.make_order(peer, "echo", {"never": 1})
+    peer.raw(b"\xff\xfe\xfd")
+    await ordering.send(peer, order, data)
+    await peer.expect_close("FRAME_MALFORMED")
+    peer.take_back(kept)
+    await peer.up()
+    if peer.logs.seq(ME) != kept:
+        fail("the order behind a bad frame is not taken", "it was")
+    await ordering.still_sells(peer)
+
+
+@check("IT-LNK-110", role="honest peer", slow=True)
+async def reads_while_writing(stage: Stage) -> None:
+    """A peer that takes nothing for a while is heard meanwhile: its order is charged before it reads on."""
+    peer = await (await stage.peer()).up()
+    first = await ordering.end_of(peer, await ordering.order(peer, "echo", {"x": 1}))
+    began = now_ms()
+    peer.present().pause()
+    limits = {"max_charge": 10_000_000, "grant": 1_000_000}
+    order, data = await ordering.make_order(peer, "stream", {"chunks": 500, "bytes": 16_000}, **limits)
+    seq = peer.write(entry(K.ENTRY_KIND_ORDER, order=order), data)
+    peer.say(Event(order_seq=seq, resume=Resume(after_seq=0, credit=1 << 30)))
+    peer.flush()
+    await asyncio.sleep(0.7)
+    second = await ordering.order(peer, "echo", {"x": 2})
+    await asyncio.sleep(1.3)
+    peer.present().go_on()
+    fact = await ordering.end_of(peer, second, 10.0)
+    waited = fact.entry.at - first.entry.at
+    if waited > now_ms() - began or waited > 1_700:
+        fail("a charge while the stream was not read (about 700 ms after the first)", f"one {waited} ms after it")
+    stage.saw(f"an order was charged {waited} ms after the first, while nothing was read")
+
+
+@check("IT-LNK-117", role="honest peer", slow=True, long=True)
+async def dead_peer(stage: Stage) -> None:
+    """A link on which nothing is heard for 30 seconds is closed with SILENT_PEER, not before."""
+    peer = await (await stage.peer()).up()
+    await peer.expect_alive()
+    peer.judges = False
+    await asyncio.sleep(25.0)
+    if peer.closed:
+        fail("patience for 30 s", f"close {peer.closed} before")
+    await peer.expect_close("SILENT_PEER", seconds=12.0)

@@ -95,7 +95,7 @@ class Link:
         self.frame_bytes = 1 << 18
         self.other_limits = rules.own_limits()
         """What the other side has declared."""
-        self.heard_at = 0
+        self.heard_at = self._pinged_at = 0
         """When a frame last came, by `now`."""
         self.inputs_sent: dict[int, bytes] = {}
         self.was_open = False
@@ -322,10 +322,15 @@ class Link:
         if self.phase is Phase.OPEN:
             self._events.extend(events)
 
-    def ping(self) -> None:
-        """Ping a peer of which nothing was heard for long."""
-        if self.phase is Phase.OPEN and self.now() - self.heard_at > self.rules.ping_after_s() * 1_000:
-            self.heard_at = self.now()
+    def tick(self) -> None:
+        """Ping a peer of which nothing was heard for long, give up one of which nothing was heard for very long."""
+        silent, rules = (self.now() - self.heard_at) / 1_000, self.rules
+        if self.stream is None or self.phase is not Phase.OPEN:
+            return
+        if silent > rules.dead_after_s():
+            self.refuse(self.stream, Refusal("SILENT_PEER", f"Nothing was heard for {silent:.0f} s."))
+        elif silent > rules.ping_after_s() and self.now() - self._pinged_at > 5_000:
+            self._pinged_at = self.now()
             self._say(lk.Frame(ping=self.now()))
 
     def advertise(self, *items: Advertisement) -> None:

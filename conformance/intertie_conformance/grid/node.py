@@ -89,7 +89,7 @@ class Grid:
         while True:
             await asyncio.sleep(0.5)
             for link in self.links.values():
-                link.ping()
+                link.tick()
 
     def _add_public(self, server: grpc.aio.Server) -> None:
         from intertie.v1.directory_pb2_grpc import add_DirectoryServiceServicer_to_server
@@ -201,6 +201,7 @@ class Grid:
         if link is not None:
             self._heard(stream, data)
             return
+        stream.writes_first = not self.rules.reads_while_writing()
         try:
             link = self._by_stream[stream] = self._name(fingerprint, data)
             self._share(link)

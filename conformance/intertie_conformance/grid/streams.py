@@ -58,6 +58,11 @@ class GrpcStream:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._bytes = 0
+        self._writing = False
+        self.writes_first = False
+        """True in a grid that does not read while it has something to write: no honest one."""
+        self._may_read = asyncio.Event()
+        self._may_read.set()
         self.spoken = False
         """Whether anything has come."""
         self.done = asyncio.Event()
@@ -92,12 +97,27 @@ class GrpcStream:
                 if self._bytes > MAX_HEARD:
                     return
                 self._heard(self, data)
+                await self._may_read.wait()
+                await self.before_read()
             if isinstance(self._call, grpc.aio.Call):
                 await self._status()
         except grpc.aio.AioRpcError as error:
             self.error = error
         except (asyncio.InvalidStateError, grpc.aio.UsageError, grpc.aio.InternalError):
             return
+
+    def pause(self) -> None:
+        """Read nothing until `go_on`."""
+        self._may_read.clear()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._may_read.set()
+
+    async def before_read(self) -> None:
+        """Called before each read; waits if this stream is one that writes before it reads."""
+        while self.writes_first and not (self._queue.empty() and not self._writing):  # noqa: ASYNC110 - a mutant's
+            await asyncio.sleep(0.005)
 
     async def _status(self) -> None:
         code = await self._call.code()
@@ -112,7 +132,9 @@ class GrpcStream:
     async def _write(self) -> None:
         try:
             while (frame := await self._queue.get()) is not None:
+                self._writing = True
                 await self._call.write(frame)
+                self._writing = False
             if isinstance(self._call, grpc.aio.StreamStreamCall):
                 await self._call.done_writing()
                 await asyncio.wait_for(self.done.wait(), 1.0)

@@ -199,6 +199,30 @@ class IgnoresClose(Rules):
         return False
 
 
+@mutant("IT-LNK-110")
+class WritesFirst(Rules):
+    """Does not read while it has something to write."""
+
+    def reads_while_writing(self) -> bool:
+        return False
+
+
+@mutant("IT-LNK-117")
+class NeverGivesUp(Rules):
+    """Keeps a dead link."""
+
+    def dead_after_s(self) -> float:
+        return 3_600.0
+
+
+@mutant("IT-LNK-134", also=("IT-LNK-130",))
+class HearsOn(Rules):
+    """Goes on with a stream that it has closed."""
+
+    def deaf(self) -> bool:
+        return False
+
+
 @mutant("IT-LNK-132")
 class ClosesAll(Rules):
     """Closes all links for the fault of one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from intertie.v1 import link_pb2 as lk
 from intertie_conformance.grid.account import ME, THEM
+from intertie_conformance.grid.invocations import Asked
 from intertie_conformance.grid.link import Link
 from intertie_conformance.grid.logs import Group
 from intertie_conformance.grid.rules import Rules
@@ -112,6 +113,30 @@ class KeepsTheOld(Rules):
 
     def stays(self, dialled_by_me: bool, me_smaller: bool, is_open: bool) -> bool:
         return True
+
+
+@mutant("IT-LNK-060")
+class LargerStays(Rules):
+    """Of two crossing streams keeps that of the larger fingerprint."""
+
+    def stays(self, dialled_by_me: bool, me_smaller: bool, is_open: bool) -> bool:
+        return dialled_by_me and not me_smaller and not is_open
+
+
+@mutant("IT-LNK-048")
+class InputsOnce(Rules):
+    """Does not send inputs again."""
+
+    def resends_inputs(self) -> bool:
+        return False
+
+
+@mutant("IT-LNK-121")
+class AnyNumberOfOrders(Rules):
+    """Orders as often as it is asked to."""
+
+    def order_room(self, asked: Asked) -> None:
+        return
 
 
 @mutant("IT-LNK-061")

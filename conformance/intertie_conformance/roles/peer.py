@@ -305,6 +305,8 @@ class Peer(Link):
         await self.expect_close(*reasons)
         self.take_back(kept)
         await self.up()
+        if self.logs.seq(ME) != kept:
+            fail("nothing of the refused frame taken", f"{self.logs.seq(ME) - kept} entries of it")
 
     def take_back(self, seq: int) -> None:
         """Forget own entries above `seq`, which the target has not taken."""

@@ -89,9 +89,9 @@ class Peerings:
                 self._pool = await self.make([self.identity() for _ in range(self._target.suite.peers)])
             return self._pool.pop()
 
-    async def shop(self, **changes: Any) -> Shop:
+    async def shop(self, me: Identity | None = None, **changes: Any) -> Shop:
         """A new provider of the target that listens on a port of its own."""
-        door = Door(self.identity(), self._target)
+        door = Door(me or self.identity(), self._target)
         await door.open(self._target.suite.host)
         (shop,) = await self.make([door.me], Shop, **changes)
         assert isinstance(shop, Shop)

@@ -74,7 +74,7 @@ class SpeakingRules:
         """An own group with the signature of its time and the inputs of open orders."""
         frame = lk.Frame(first_seq=group.first, entries=group.entries, signature=group.signature)
         for seq in range(group.first, group.signature.seq + 1):
-            if seq in link.inputs_sent:
+            if seq in link.inputs_sent and self.resends_inputs():
                 frame.inputs.add(order_seq=seq, data=link.inputs_sent[seq])
         return frame
 
@@ -153,6 +153,18 @@ class SpeakingRules:
 
     def deaf(self) -> bool:
         """Frames on a stream that was closed here are ignored."""
+        return True
+
+    def reads_while_writing(self) -> bool:
+        """Reading never waits for writing."""
+        return True
+
+    def dead_after_s(self) -> float:
+        """Seconds of silence after which a link is closed."""
+        return 30.0
+
+    def resends_inputs(self) -> bool:
+        """Inputs of open orders go beside them again."""
         return True
 
     def open_within_s(self) -> float:
