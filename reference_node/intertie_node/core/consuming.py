@@ -86,6 +86,8 @@ def _start(world: World, account: str, request: Request, digest: bytes, fx: Effe
 def _order(world: World, inv: Invocation, offer: KnownOffer, source: ConsumerSource, fx: Effects) -> None:
     spec = inv.spec
     check_place(spec.places, offer.offer.place)
+    if parse_uuid7(spec.id) <= world.started_at:
+        _check_unplaced(world, offer)
     way = best_way(world, offer, fx.now)
     _check_price(way.prices, spec.max_charge)
     grant = source.grant = first_grant(offer, spec.max_charge, spec.grant)
@@ -98,6 +100,20 @@ def _order(world: World, inv: Invocation, offer: KnownOffer, source: ConsumerSou
     place(world, inv, way, spec.id, spec.max_charge, grant, spec.deadline, Rate(), fx)
     inv.signal(TaskSignal.STARTED, fx.now)
     world.at(spec.deadline + world.settings.grace_ms, "unknown", inv.key)
+
+
+def _check_unplaced(world: World, offer: KnownOffer) -> None:
+    """Check that an id from before the start cannot have been ordered over a link that has not been heard yet.
+
+    A node restored from an older copy would order it a second time. Raises: IntertieError PEER_UNAVAILABLE.
+    """
+    for route in world.catalog.routes_to(offer):
+        link = world.links.get(route.link)
+        if link is not None and not link.can_append and link.name not in world.ended:
+            message = (
+                f"Whether this id was ordered before the start is known once {link.peer.grid} is heard; try again."
+            )
+            raise IntertieError("PEER_UNAVAILABLE", message, grid=link.peer.grid)
 
 
 def _check_price(prices: tuple[tuple[str, int, int], ...], max_charge: int) -> None:

@@ -66,6 +66,7 @@ def _sink(world: World, stored: StoredInvocation) -> Sink | None:
 
 def load_invocations(world: World, rows: Sequence[Sequence[Any]], fx: Effects) -> None:
     """At process start: bring active invocations back and set their timers."""
+    world.started_at = fx.now
     for row in rows:
         inv = revive(world, row)
         sink = inv.sink

@@ -114,6 +114,8 @@ class World:
         """Key → invocation, also one that has been forgotten."""
         self.ended: set[str] = set()
         """Links whose peering is terminated."""
+        self.started_at = 0
+        """When the process started, milliseconds since the Unix epoch."""
         self.adopted_until = 0
         """Time of the newest id among orders that came back to a restored node: ids up to it may be known."""
         self.waiting: dict[str, list[Invocation]] = {}

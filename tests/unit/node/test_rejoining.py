@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from tests.kit.line import ECHO, Line
-from tests.kit.worlds import Listener, MemoryStore, SimNode, echo
+from tests.kit.worlds import Listener, MemoryStore, Network, SimNode, echo
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import task_pb2 as ts
 from intertie_node.core import consuming, selling
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.peering import PeeringState
+from intertie_node.core.sinks import OrderSink
 from intertie_node.core.work import StartWork
 
 ORDERS = (["north", "south"], ["south", "north"])
@@ -230,3 +233,49 @@ def test_an_older_copy_of_what_waits_for_room_is_joined(monkeypatch: pytest.Monk
     line.net.wait(4_000)
     assert listener.outcome is not None
     assert listener.outcome.state == ts.TASK_STATE_COMPLETED
+
+
+def test_a_consumers_id_is_not_ordered_again_over_another_link() -> None:
+    """North was put back to before the call; the link over which it was ordered opens last."""
+    HELD.clear()
+    net = Network()
+    north, hub, west, south = (
+        net.add(f"{name}.example", relay=name in ("hub", "west")) for name in ("north", "hub", "west", "south")
+    )
+    for relay in (hub, west):
+        net.peer(north, relay, claim_window_ms=20_000)
+        net.peer(relay, south)
+    south.backends["echo"] = hold
+    net.start()
+    north.open_account("alice", 10**6)
+    net.run()
+    older = copy.deepcopy(north.store)
+    first = north.invoke(ECHO)
+    net.run()
+    (inv,) = north.world.invocations.values()
+    assert isinstance(inv.sink, OrderSink)
+    used, other = (hub, west) if inv.sink.link is north.link(hub) else (west, hub)
+    for wire in [w for w in net.wires if w.owner is north]:
+        net.cut(wire)
+    north.store = older
+    north.boot()
+    net.connect(north, other)
+    net.run()
+    net.wait(1_000)
+    again = north.invoke(ECHO, id=first.request.id)
+    fresh = north.invoke(ECHO)
+    net.run()
+    assert again.refused == "PEER_UNAVAILABLE"
+    assert fresh.refused == "", "a new id was never ordered before"
+    net.connect(north, used)
+    net.run()
+    third = north.invoke(ECHO, id=first.request.id)
+    net.run()
+    assert third.refused == ""
+    assert len(HELD) == 2
+    for node, work in HELD:
+        echo(node, work)
+    net.run()
+    net.wait(4_000)
+    assert third.outcome is not None
+    assert third.outcome.state == ts.TASK_STATE_COMPLETED
