@@ -174,7 +174,7 @@ async def unknown_to_payer(stage: Stage) -> None:
     shop.answers = True
     body = shop.claim(bought.seq, {"order": 1})
     seqs = [shop.put(kind, seen=before, **made) for kind, made in (charge(body), reject(bought.seq))]
-    for order in (0, before, 2**40):
+    for order in (0, bought.seq + 1, 2**40):
         other = pb.Charge()
         other.CopyFrom(body)
         other.order_seq = order

@@ -26,12 +26,11 @@ def about(name: str, order: int, **fields: Any) -> Written:
 
 
 async def unseen_end(peer: Peer, name: str, value: object, **changes: Any) -> tuple[int, int]:
-    """An order that the target has ended, while the suite has not acknowledged the end: (order, seen before it)."""
+    """An order that the target has ended, while the suite does not answer: (order, seen before the end)."""
     peer.answers = False
     order = await ordering.order(peer, name, value, **changes)
     seen = max(peer.logs.seen[ME], peer.logs.entry(ME, order).seen)
     await ordering.end_of(peer, order)
-    peer.answers = True
     return order, seen
 
 
@@ -68,6 +67,7 @@ async def crosses_end(stage: Stage) -> None:
             peer.put(kind, seen=seen, **body)
             for kind, body in (about("grant", order, amount=600), about("grant", order, amount=1_001))
         ]
+        peer.answers = True
         peer.flush()
         for seq in lower:
             await peer.expect_refused(seq, "GRANT_INVALID")
@@ -87,6 +87,7 @@ async def after_expire(stage: Stage) -> None:
         peer.put(kind, seen=seen, at=at, **body)
         for kind, body in (about("grant", order, amount=600), about("cancel", order), about("expire", order))
     ]
+    peer.answers = True
     peer.flush()
     for seq in late:
         await peer.expect_refused(seq, "ORDER_ENDED")
@@ -125,6 +126,7 @@ async def early_expire(stage: Stage) -> None:
     kind, body = about("expire", order)
     early = peer.put(kind, seen=seen, at=at - 1, **body)
     in_time = peer.put(kind, seen=seen, at=at, **body)
+    peer.answers = True
     peer.flush()
     await peer.expect_refused(early, "EXPIRE_EARLY")
     await expect_standing(peer, [in_time])
@@ -144,6 +146,7 @@ async def drops_unseen(stage: Stage) -> None:
     owed = peer.logs.account.agreed(ME, peer.logs.seq(THEM))
     if hold.state is not State.EXPIRED or owed != before:
         fail(f"an expired hold and {before} owed, by the suite's own account", f"{hold.state}, {owed}")
+    peer.answers = True
     peer.flush()
     await peer.expect_signed()
     await ordering.still_sells(peer)
@@ -165,12 +168,12 @@ async def keeps_seen(stage: Stage) -> None:
     peer.answers = False
     await ordering.end_of(peer, order)
     at = await claimable(peer, order)
-    peer.answers = True
     kind, body = about("expire", order)
     peer.put(kind, seen=seen, at=at, **body)
     hold = peer.logs.account.holds[ME, order]
     if peer.script.agreed(hold, peer.logs.seq(THEM)) != claim.entry.charge.amount:
         fail(f"{claim.entry.charge.amount} stays owed, by the suite's own account", hold.claims)
+    peer.answers = True
     peer.flush()
     await peer.expect_signed()
     await ordering.still_sells(peer)

@@ -153,7 +153,8 @@ class Buyer:
     def _expire(self, made: Purchase) -> None:
         """claim_until has passed: end the hold, unless something has."""
         link = made.link
-        if made.ended or not link.was_open:
+        claim_until = link.logs.account.holds[ME, made.seq].claim_until
+        if made.ended or not link.was_open or not link.rules.expires_own(link.now(), claim_until):
             return
         link.write(entry(K.ENTRY_KIND_EXPIRE, expire={"order_seq": made.seq}))
         link.flush()
@@ -218,6 +219,9 @@ class Buyer:
         """The provider waits for a higher grant."""
         hold = link.logs.account.holds[ME, made.seq]
         amount = min(hold.order.max_charge, max(needed, 2 * hold.granted))
+        at_stake = link.logs.account.unagreed(ME) + amount - hold.granted
+        if not link.rules.raises_grant(at_stake, link.terms.max_unagreed[ME]):
+            return
         if not made.ended and amount > hold.granted:
             link.write(entry(K.ENTRY_KIND_GRANT, grant={"order_seq": hold.seq, "amount": amount}))
 

@@ -229,7 +229,7 @@ class Link:
 
     def _reestablish(self, opened: lk.Open) -> None:
         if self._unsent:
-            self.logs.sign(self.session, self.me.key)
+            self.logs.sign(self.session, self.rules.head_key(self))
             self._unsent, self._inputs = 0, []
         first = self.rules.returns_signature(self)
         frames = [first] if first is not None else []
@@ -363,7 +363,7 @@ class Link:
         if self._unsent:
             frame.first_seq = first
             frame.entries.extend(self.rules.own_entry(data) for data in self.logs.entries[ME][first - 1 :])
-        frame.signature.CopyFrom(self.logs.sign(self.session, self.me.key))
+        frame.signature.CopyFrom(self.logs.sign(self.session, self.rules.head_key(self)))
         for seq, data in self._inputs:
             frame.inputs.add(order_seq=seq, data=data)
         self._unsent, self._owes, self._inputs = 0, False, []

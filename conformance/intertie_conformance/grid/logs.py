@@ -123,8 +123,8 @@ class Logs:
 
     def append(self, entry: pb.Entry, now: int) -> Fact:
         """Append an own entry with an honest `seen` and `at`."""
-        entry.seen = max(self.seen[ME], self.seq(THEM))
-        entry.at = max(now, self.at[ME])
+        entry.seen = self.rules.own_seen(self, max(self.seen[ME], self.seq(THEM)))
+        entry.at = self.rules.own_at(now, self.at[ME])
         return self.push(ME, entry.SerializeToString())
 
     def state(self, session: bytes) -> lk.HeadSignature:

@@ -27,6 +27,14 @@ class PayingRules:
         """The nonce of an order: nobody else can guess it."""
         return fresh
 
+    def raises_grant(self, at_stake: int, limit: int) -> bool:
+        """A grant is raised within max_unagreed."""
+        return at_stake <= limit
+
+    def expires_own(self, at: int, claim_until: int) -> bool:
+        """An own hold is ended once its claim window has passed."""
+        return at >= claim_until
+
     def resumes(self, made: Purchase) -> bool:
         """Whether events of an open order are asked for when the link is open."""
         return True

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from intertie_conformance.grid.link import Link
     from intertie_conformance.grid.logs import Group, Logs
+    from intertie_conformance.wire.keys import Key
 
 
 class SpeakingRules:
@@ -41,6 +42,18 @@ class SpeakingRules:
     def own_signature(self, stated: lk.HeadSignature, logs: Logs) -> lk.HeadSignature:
         """What the own signature states."""
         return stated
+
+    def own_seen(self, logs: Logs, seen: int) -> int:
+        """`seen` of an own entry: all that has been processed."""
+        return seen
+
+    def own_at(self, now: int, before: int) -> int:
+        """`at` of an own entry: the clock, never falling."""
+        return max(now, before)
+
+    def head_key(self, link: Link) -> Key:
+        """The key that signs heads."""
+        return link.me.key
 
     def own_entry(self, data: bytes) -> bytes:
         """The bytes of an own entry as they are sent."""
