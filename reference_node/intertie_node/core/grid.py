@@ -21,7 +21,7 @@ from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase, stays
 from intertie_node.core.pair import Fact
 from intertie_node.core.recovery import adopt, recover_link
-from intertie_node.core.sinks import LocalSink, OrderSink
+from intertie_node.core.sinks import LocalSink, OrderSink, events_gone
 from intertie_node.core.tasks import TaskSignal
 from intertie_node.core.timers import DUE
 from intertie_node.core.work import CloseLink, ReadEntries, RecallOrder
@@ -234,9 +234,8 @@ class Grid:
     def _from_payer(self, link: Link, event: Event, kind: str, fx: Effects) -> None:
         inv = self.world.orders.get((link.name, THEM, event.order_seq))
         if inv is None:
-            if kind == "resume" and event.order_seq <= link.pair.logs[THEM].seq:
-                after = min(event.resume.after_seq, INT64_MAX)
-                fx.work.append(RecallOrder(link.name, event.order_seq, after, event.resume.credit))
+            if kind == "resume":
+                self._recall(link, event, fx)
             return
         if inv.sink is None:
             return  # it waits for room: its events go out from the first one on
@@ -246,6 +245,14 @@ class Grid:
             inv.sink.credit(self.world, inv, max(0, event.byte_credit.bytes), fx)
         else:
             inv.sink.answer(self.world, inv, event, fx)
+
+    def _recall(self, link: Link, event: Event, fx: Effects) -> None:
+        """Events of an order that is not in memory: an ended one may be in the store."""
+        after = min(event.resume.after_seq, INT64_MAX)
+        if event.order_seq <= link.pair.logs[THEM].seq:
+            fx.work.append(RecallOrder(link.name, event.order_seq, after, event.resume.credit))
+        else:
+            link.outbox.events.append(events_gone(event.order_seq, after))
 
     def entries_read(
         self, link: Link, work: ReadEntries, frames: Sequence[bytes], rest: ReadEntries | None, fx: Effects

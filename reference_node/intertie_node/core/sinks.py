@@ -283,6 +283,12 @@ class OrderSink:
             self.link.outbox.events.append(event)
 
 
+def events_gone(order_seq: int, after: int) -> Event:
+    """What is said to a resume of an order that nothing is known of (IT-INV-075)."""
+    gone = problem("EVENTS_GONE", "Nothing is known of this order.")
+    return Event(order_seq=order_seq, gap=Gap(first=after + 1, problem=gone))
+
+
 def quantities(units: tuple[str, ...], usage: Mapping[str, int]) -> list[int]:
     """Usage in the order of an order's price lines (atoms)."""
     return [usage.get(unit, 0) for unit in units]

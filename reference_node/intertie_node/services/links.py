@@ -13,7 +13,6 @@ from intertie import envelope
 from intertie.encoding import parse
 from intertie.errors import IntertieError
 from intertie.v1 import link_pb2 as lk
-from intertie.v1.event_pb2 import Event
 from intertie_node.core.catalog import KnownOffer, known_offer
 from intertie_node.core.effects import Effects
 from intertie_node.core.grid import Grid
@@ -23,6 +22,7 @@ from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
 from intertie_node.core.recovery import revive
+from intertie_node.core.sinks import events_gone
 from intertie_node.core.work import CloseLink, FetchOffers, ReadEntries, ReadEvents, RecallOrder
 from intertie_node.ports import Connection, Dialler, Reach, Store
 
@@ -212,10 +212,7 @@ class LinkService:
         if inv is not None:
             world.at(fx.now + 60_000, "forget", inv.key)
         if inv is None or inv.sink is None:
-            gone = Event(order_seq=work.seq)
-            gone.gap.first = work.after + 1
-            gone.gap.problem.reason = "EVENTS_GONE"
-            link.outbox.events.append(gone)
+            link.outbox.events.append(events_gone(work.seq, work.after))
             return
         inv.sink.resume(world, inv, work.after, work.credit, fx)
 
