@@ -117,7 +117,7 @@ class Streaming:
     def _credits(self, credit: iv.StreamCredit) -> None:
         window = self._windows.get(credit.id)
         if window is not None:
-            window.add(self._rules.credited(window.left, credit.bytes))
+            window.add(self._rules.stream_credited(window.left, credit.bytes))
 
     def _inputs(self, wanted: iv.SendInputRequest) -> None:
         self._face.reply(self._account, wanted)

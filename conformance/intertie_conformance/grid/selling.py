@@ -14,7 +14,6 @@ from intertie.v1.task_pb2 import (
     TASK_STATE_CANCELED,
     TASK_STATE_COMPLETED,
     TASK_STATE_FAILED,
-    TASK_STATE_REJECTED,
     TaskState,
 )
 from intertie_conformance.grid.account import Hold, State
@@ -81,7 +80,7 @@ class Job:
         """The cumulative amount that work waits for, 0 if it does not."""
         self.moved = asyncio.Event()
         """Set when the grant has risen, or more is agreed."""
-        self._replies: set[str] = set()
+        self._early: bytes | None = None
 
     # -- for the work -----------------------------------------------------------------------------
 
@@ -101,12 +100,12 @@ class Job:
         """Wait until `usage` fits the grant. Raises: Refusal GRANT_EXHAUSTED if it never will."""
         cost = self.link.rules.price_usage(self.hold, usage)
         if cost > self.hold.order.max_charge:
-            raise Refusal("GRANT_EXHAUSTED", f"The work would cost {cost}.")
+            raise self.link.rules.exhausted(cost)
         rules, link = self.link.rules, self.link
         while not (rules.within_grant(self.hold, cost) and rules.within_unagreed(self.hold, cost, link.has_room())):
             self.moved.clear()
             self.claim(self.usage)
-            if not rules.within_grant(self.hold, cost):
+            if not rules.within_grant(self.hold, cost) and self.needs != cost:
                 self.needs = cost
                 self.say_needs()
             self.link.flush()
@@ -123,13 +122,16 @@ class Job:
         """Stream a piece of output."""
         await self.meter({"text.output.byte": len(data)})
         self.output += data
-        self.emit(event(chunk={"payload": Payload(media_type="text/plain", data=data)}))
+        piece = self.link.rules.piece(data)
+        self.emit(event(chunk={"payload": Payload(media_type="text/plain", data=piece)}))
         self.link.flush()
 
     async def ask(self, prompt: str, schema: bytes) -> bytes:
         """Ask for input; returns the reply's bytes."""
-        self.asked += 1
+        self.asked = self.link.rules.next_request(self.asked)
         self.reply = asyncio.get_running_loop().create_future()
+        if self._early is not None:
+            self.reply.set_result(self._early)
         self.emit(event(input_request={"request": self.asked, "prompt": prompt, "schema": schema}))
         self.link.flush()
         return await self.reply
@@ -138,7 +140,8 @@ class Job:
 
     def emit(self, event: Event) -> None:
         """Keep a durable event and send what credit allows."""
-        event.order_seq, event.number, event.at = self.hold.seq, len(self.events) + 1, self.link.now()
+        event.order_seq, event.at = self.hold.seq, self.link.now()
+        event.number = self.link.rules.next_number(len(self.events))
         self.events.append(event)
         self.push()
 
@@ -151,7 +154,7 @@ class Job:
             made = self.events[self.sent]
             self.sent += 1
             self.credit -= _size(made)
-            self.link.say(made)
+            self.link.say(*rules.in_order(made))
 
     def others(self) -> dict[int, int]:
         """Credit of the link's other orders, by seq."""
@@ -160,7 +163,7 @@ class Job:
     def heard(self, event: Event) -> None:
         """An event of the payer."""
         kind = event.WhichOneof("body")
-        if kind == "resume":
+        if kind == "resume" and self.link.rules.resumes_events(self):
             self.sent, self.credit = min(event.resume.after_seq, len(self.events)), event.resume.credit
         elif kind == "byte_credit":
             self.credit = self.link.rules.credited(self.credit, event.byte_credit.bytes)
@@ -169,12 +172,12 @@ class Job:
         self.push()
 
     def answered(self, event: Event) -> None:
-        """A reply counts once, and only for the request that stands."""
+        """The first reply to the latest request counts, while one is awaited."""
         reply = event.input_reply
-        if self.reply is None or self.reply.done() or reply.request != self.asked or reply.id in self._replies:
-            return
-        self._replies.add(reply.id)
-        self.reply.set_result(reply.payload.data)
+        if self.reply is None or self.reply.done():
+            self._early = self.link.rules.early_reply(reply)
+        elif self.link.rules.replies(self.asked, reply):
+            self.reply.set_result(reply.payload.data)
 
     # -- money ------------------------------------------------------------------------------------
 
@@ -196,7 +199,9 @@ class Job:
         if not self.link.rules.end_fits(self.hold, usage):
             usage = dict(self.usage)
         self.output += output.data
-        self.emit(event(result={"state": state, "output": output, "is_error": is_error, "problem": problem}))
+        body = {"state": self.link.rules.result_state(state), "output": output, "is_error": is_error}
+        for result in self.link.rules.results({**body, "problem": problem}):
+            self.emit(event(result=result))
         self.claim(usage, final=True, state=state, proof=self.proof(state, usage), problem=problem)
         self.link.flush()
 
@@ -268,7 +273,8 @@ class Seller:
     def reopened(self, link: Link) -> None:
         """The link is open: say again what work waits for."""
         for job in self.jobs.values():
-            if job.link is link and job.needs and job.hold.state is State.OPEN:
+            waits = job.link is link and job.needs and job.hold.state is State.OPEN
+            if waits and link.rules.says_needs_again():
                 job.say_needs()
 
     def admit(self, link: Link) -> None:
@@ -276,7 +282,7 @@ class Seller:
         for job in self.jobs.values():
             if job.link is link and job.hold.state is State.OPEN:
                 job.moved.set()
-        for job in [job for job in self._waiting if job.link is link]:
+        for job in link.rules.by_arrival([job for job in self._waiting if job.link is link]):
             if link.rules.may_start(link, job.hold):
                 self._waiting.remove(job)
                 job.task = asyncio.create_task(self._run(job))
@@ -286,7 +292,9 @@ class Seller:
         entry = link.rules.reject(hold, refusal.problem())
         if entry is not None and hold.state is State.OPEN:
             link.write(entry)
-        link.say(event(order_seq=hold.seq, result={"state": TASK_STATE_REJECTED, "problem": refusal.problem()}))
+        for said in link.rules.says_rejected(refusal.problem()):
+            said.order_seq = hold.seq
+            link.say(said)
 
     async def _run(self, job: Job) -> None:
         try:
@@ -294,7 +302,7 @@ class Seller:
             await job.granted({**job.usage, "order": 1})
             job.end(TASK_STATE_COMPLETED, output, None)
         except ToolError as error:
-            job.end(TASK_STATE_COMPLETED, error.output, None, is_error=True)
+            job.end(job.link.rules.tool_error_state(), error.output, None, is_error=True)
         except Unwilling as refusal:
             self.reject(job.link, job.hold, refusal)
             job.link.flush()
@@ -322,11 +330,10 @@ class Seller:
             return
         problem = Refusal("CANCELED", "The work was stopped.")
         if job.task is None:
-            self._waiting.remove(job)
-            self.reject(link, job.hold, problem)
+            self._end_waiting(job, problem, TASK_STATE_CANCELED)
         elif "cancelable" in job.offer.message.features or job.reply is not None:
             job.task.cancel()
-            job.end(TASK_STATE_CANCELED, Payload(), problem.problem())
+            job.end(job.link.rules.canceled_state(), Payload(), problem.problem())
 
     def expire(self, link: Link, order_seq: int) -> None:
         """The payer has ended the hold."""
@@ -339,18 +346,29 @@ class Seller:
             return
         late = Refusal("DEADLINE_EXCEEDED", "The deadline passed before the work was done.")
         if job.task is None:
-            self._waiting.remove(job)
-            self.reject(job.link, job.hold, late)
+            self._end_waiting(job, late, TASK_STATE_FAILED)
             job.link.flush()
-            return
-        job.task.cancel()
-        self._fail(job, late)
+        elif job.link.rules.stops_at_deadline():
+            job.task.cancel()
+            self._fail(job, late)
+
+    def _end_waiting(self, job: Job, why: Refusal, state: TaskState.ValueType) -> None:
+        """An order that was not admitted is rejected."""
+        self._waiting.remove(job)
+        if job.link.rules.rejects_waiting(why):
+            self.reject(job.link, job.hold, why)
+        else:
+            job.end(state, Payload(), why.problem())
 
     def event(self, link: Link, event: Event) -> None:
         """An event of the payer."""
         job = self.jobs.get((link.genesis, event.order_seq))
         if job is not None:
             job.heard(event)
+        elif event.HasField("resume"):
+            for gap in link.rules.unknown_order(event.resume.after_seq):
+                gap.order_seq = event.order_seq
+                link.say(gap)
 
     def stop(self) -> None:
         """End all work."""

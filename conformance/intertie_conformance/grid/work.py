@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from intertie.v1.envelope_pb2 import Payload
@@ -148,3 +148,8 @@ def check(name: str, data: bytes) -> None:
     """Whether an input fits an offer's schema. Raises: Unwilling INPUT_INVALID."""
     if name in _INPUTS:
         _read(data, *_INPUTS[name])
+
+
+def is_allowed(place: str, codes: Sequence[str]) -> bool:
+    """Whether a list of ISO 3166 codes, empty for any, allows a place (RFC 0009, section 3.4)."""
+    return not codes or any(place == code or place.startswith(f"{code}-") for code in codes)

@@ -56,7 +56,7 @@ class ShowsOrder(Rules):
 class NegativeCredit(Rules):
     """Takes negative credit off the window."""
 
-    def credited(self, window: int, added: int) -> int:
+    def stream_credited(self, window: int, added: int) -> int:
         return window + added
 
 

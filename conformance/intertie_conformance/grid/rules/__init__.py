@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from intertie_conformance.grid.rules.buying import BuyingRules
 from intertie_conformance.grid.rules.entries import EntryRules
+from intertie_conformance.grid.rules.executing import ExecutingRules
 from intertie_conformance.grid.rules.frames import FrameRules
 from intertie_conformance.grid.rules.invoking import InvokingRules
 from intertie_conformance.grid.rules.listing import ListingRules
@@ -28,6 +29,7 @@ class Rules(
     InvokingRules,
     TellingRules,
     PayingRules,
+    ExecutingRules,
     RoutingRules,
     ListingRules,
     ProvingRules,

@@ -105,7 +105,7 @@ class InvokingRules:
 
     def place_fits(self, place: str, allowed: Sequence[str]) -> bool:
         """Whether a list of codes, empty for any, allows a place."""
-        return not allowed or any(place == code or place.startswith(f"{code}-") for code in allowed)
+        return work.is_allowed(place, allowed)
 
     def reachable(self, asked: Asked) -> None:
         """Other grids' offers: there is a way."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Problem
+from intertie_conformance.grid import work
 from intertie_conformance.grid.account import THEM
 from intertie_conformance.registry import LIMITS
 from intertie_conformance.wire import amounts, ids
@@ -99,7 +100,8 @@ class SellingRules:
         self.order_price(link, hold, offer)
         self.order_tariff_time(link, hold)
         self.order_least(hold)
-        self.order_place(hold, offer)
+        self.order_fits(offer, data)
+        self.order_place(link, hold, offer)
         return offer
 
     def order_price(self, link: Link, hold: Hold, offer: Offered) -> None:
@@ -128,10 +130,14 @@ class SellingRules:
         if hold.order.max_charge < least:
             raise Refusal("BUDGET_EXCEEDED", f"One order costs at least {least}.")
 
-    def order_place(self, hold: Hold, offer: Offered) -> None:
+    def order_fits(self, offer: Offered, data: bytes) -> None:
+        """The input is what the schema asks for."""
+        work.check(offer.message.name, data)
+
+    def order_place(self, link: Link, hold: Hold, offer: Offered) -> None:
         """The place of work is allowed."""
-        places = hold.order.policy.places
-        if places and offer.message.place not in places:
+        place = offer.message.place or link.me.described.message.place
+        if not work.is_allowed(place, hold.order.policy.places):
             raise Refusal("POLICY_VIOLATION", "The work would be done in another place.")
 
     # -- claiming ---------------------------------------------------------------------------------

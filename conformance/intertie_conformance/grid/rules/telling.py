@@ -145,7 +145,7 @@ class TellingRules:
         """What is said of a refused command: one item."""
         return items
 
-    def credited(self, window: int, added: int) -> int:
+    def stream_credited(self, window: int, added: int) -> int:
         """The window of an invocation after a StreamCredit."""
         return window + added if added > 0 else window
 
