@@ -12,7 +12,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv proto check-proto rfcs check-rfcs lint-proto lint format test selftest trace site conformance kills demo bench check clean system-packages
+.PHONY: help venv proto check-proto rfcs check-rfcs lint-proto lint format test selftest trace site conformance kills simulate plant demo bench check clean system-packages
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -77,6 +77,13 @@ conformance: $(STAMP) ## Run the conformance suite against the reference node
 
 kills: $(STAMP) ## Kill nodes fifty times under traffic (KILLS=n, SEED=n)
 	KILLS=$${KILLS:-50} $(BIN)/python -m pytest -s tests/federation/test_random_kills.py $(ARGS)
+
+simulate: $(STAMP) ## Run simulated worlds: SEEDS=300 FROM=0, or replay SEED=n
+	@$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300) --from $(or $(FROM),0)) \
+		--jobs $(JOBS) $(ARGS)
+
+plant: $(STAMP) ## Plant faults and count the seeds that find them (ARGS=--short)
+	@$(BIN)/python -m tests.simulation.plants --jobs $(JOBS) $(ARGS)
 
 demo: $(STAMP) ## Start three grids here and let one buy from another
 	$(BIN)/intertie demo $(ARGS)

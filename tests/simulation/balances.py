@@ -15,8 +15,11 @@ from msgspec import Struct
 from intertie.v1 import entry_pb2 as pb
 
 K = pb.EntryKind
-PAYER_KINDS = {K.ENTRY_KIND_GRANT: "grant", K.ENTRY_KIND_CANCEL: "cancel", K.ENTRY_KIND_EXPIRE: "expire"}
 PROVIDER_KINDS = {K.ENTRY_KIND_CHARGE: "charge", K.ENTRY_KIND_REJECT: "reject", K.ENTRY_KIND_CREDIT: "credit"}
+LATEST = 2**63
+"""A seq beyond every log."""
+Word = tuple[int, int, str, Any]
+"""(seq, seen, kind, body) of what a provider says about an order."""
 
 
 class Claimed(Struct):
@@ -47,10 +50,10 @@ class Order:
         self.claims: list[Claimed] = []
         self.rejected = 0
         """Seq of the reject, 0 if there is none."""
-        self.credits: list[tuple[int, int, int]] = []
-        """(seq, seen, amount)."""
-        self.expire: pb.Entry | None = None
+        self.credits: list[tuple[int, int]] = []
+        """(seq, amount)."""
         self.expire_seq = 0
+        """Seq, in the payer's log, of the expire that counts, 0 if none does."""
 
     # -- what counts ------------------------------------------------------------------------------
 
@@ -59,37 +62,22 @@ class Order:
         """Seq, in the provider's log, of what ended the order, an expire apart; 0 if nothing did."""
         return self.rejected or next((claim.seq for claim in self.claims if claim.final), 0)
 
-    def expired(self, upto: int) -> bool:
-        """Whether an expire counts at a seq of the payer's log."""
-        return bool(self.expire_seq) and self.expire_seq <= upto
+    def credited(self, acked: int) -> int:
+        """Credits that count for a payer at `acked` of the other log."""
+        return sum(amount for seq, amount in self.credits if seq <= acked)
 
-    def standing(self, upto: int, acked: int) -> list[Claimed]:
-        """Claims that count for a payer at `upto` of its own log and `acked` of the other."""
-        limit = min(acked, self.expire.seen) if self.expired(upto) and self.expire is not None else acked
-        return [claim for claim in self.claims if claim.seq <= limit]
-
-    def credited(self, upto: int, acked: int) -> int:
-        """Credits that count there."""
-        total = 0
-        for seq, seen, amount in self.credits:
-            crossed = self.expire is not None and self.expired(upto) and self.expire.seen < seq
-            if seq <= acked and not (crossed and seen < self.expire_seq):
-                total += amount
-        return total
-
-    def posted(self, upto: int, acked: int) -> int:
-        """Charged less credited."""
-        claims = self.standing(upto, acked)
-        return (claims[-1].amount if claims else 0) - self.credited(upto, acked)
+    def charged(self, acked: int) -> int:
+        """The last claim there."""
+        return next((claim.amount for claim in reversed(self.claims) if claim.seq <= acked), 0)
 
     def agreed(self, upto: int, acked: int) -> int:
-        """What the payer owes for this order."""
-        sound = [claim for claim in self.standing(upto, acked) if not claim.refused(upto)]
-        return min(sound[-1].amount if sound else 0, self.posted(upto, acked))
+        """What the payer owes for this order, at `upto` of its own log and `acked` of the other."""
+        sound = [claim for claim in self.claims if claim.seq <= acked and not claim.refused(upto)]
+        return min(sound[-1].amount if sound else 0, self.charged(acked) - self.credited(acked))
 
     def cost(self) -> int:
         """What its work costs whoever asked: the last claim that nobody refused, credits apart."""
-        sound = [c for c in self.standing(2**63, 2**63) if not c.refused(2**63)]
+        sound = [claim for claim in self.claims if not claim.refused(LATEST)]
         return sound[-1].amount if sound else 0
 
     @property
@@ -112,10 +100,9 @@ class LaneBook:
             if entry.kind == K.ENTRY_KIND_ORDER:
                 self._order(seq, entry, window, longest)
         self._grants()
-        for seq, entry in enumerate(self._theirs, 1):
-            if entry.kind in PROVIDER_KINDS:
-                self._provider(seq, entry)
-        self._expires()
+        words, expires = self._words(), self._expires()
+        for order in self.orders.values():
+            self._judge(order, words.get(order.seq, []), expires.get(order.seq, []))
 
     def sign(self, signatures: Sequence[tuple[int, int]]) -> None:
         """Tell the payer's signatures as (seq, acked), in order of making: they decide which refusals are late."""
@@ -168,11 +155,50 @@ class LaneBook:
             else:
                 order.grants.append((seq, entry.grant.amount))
 
-    def _provider(self, seq: int, entry: pb.Entry) -> None:
-        name = PROVIDER_KINDS[entry.kind]
-        body: Any = getattr(entry, name)
-        order = self.orders.get(body.order_seq) if body.order_seq <= entry.seen else None
-        why = "speaks of no order" if order is None else getattr(self, "_" + name)(order, seq, entry.seen, body)
+    def _words(self) -> dict[int, list[Word]]:
+        """What the provider says of each order that it has seen."""
+        words: dict[int, list[Word]] = {}
+        for seq, entry in enumerate(self._theirs, 1):
+            name = PROVIDER_KINDS.get(entry.kind)
+            if name is not None:
+                body: Any = getattr(entry, name)
+                if body.order_seq in self.orders and body.order_seq <= entry.seen:
+                    words.setdefault(body.order_seq, []).append((seq, entry.seen, name, body))
+                else:
+                    self.void[1][seq] = f"a {name} that speaks of no order"
+        return words
+
+    def _expires(self) -> dict[int, list[tuple[int, pb.Entry]]]:
+        """The payer's expires of each order."""
+        expires: dict[int, list[tuple[int, pb.Entry]]] = {}
+        for seq, entry in enumerate(self._mine, 1):
+            if entry.kind == K.ENTRY_KIND_EXPIRE:
+                about = entry.expire.order_seq
+                if about in self.orders and about < seq and entry.at >= self.orders[about].claim_until:
+                    expires.setdefault(about, []).append((seq, entry))
+                else:
+                    self.void[0][seq] = "an expire that is early, or of nothing"
+        return expires
+
+    def _judge(self, order: Order, words: list[Word], expires: list[tuple[int, pb.Entry]]) -> None:
+        """What the payer had seen when it wrote an expire counts; what crossed it does not, and is no fault."""
+        for expire_seq, entry in expires:
+            while words and words[0][0] <= entry.seen:
+                self._apply(order, words.pop(0))
+            if order.end_seq or order.expire_seq:
+                self.void[0][expire_seq] = "an expire of what had ended"
+            else:
+                order.expire_seq = expire_seq
+        for word in words:
+            if word[1] >= order.expire_seq:
+                self._apply(order, word)
+
+    def _apply(self, order: Order, word: Word) -> None:
+        seq, seen, name, body = word
+        if order.expire_seq and name != "credit":
+            why = "is for what has expired"
+        else:
+            why = getattr(self, "_" + name)(order, seq, seen, body)
         if why:
             self.void[1][seq] = f"a {name} that {why}"
 
@@ -200,36 +226,10 @@ class LaneBook:
         return ""
 
     def _credit(self, order: Order, seq: int, seen: int, body: pb.Credit) -> str:
-        charged = order.claims[-1].amount if order.claims else 0
-        left = charged - sum(amount for _, _, amount in order.credits)
-        if order.rejected or not 1 <= body.amount <= left:
+        if order.rejected or not 1 <= body.amount <= order.charged(seq) - order.credited(seq):
             return "takes back more than there is"
-        order.credits.append((seq, seen, body.amount))
+        order.credits.append((seq, body.amount))
         return ""
-
-    def _expires(self) -> None:
-        for seq, entry in enumerate(self._mine, 1):
-            if entry.kind != K.ENTRY_KIND_EXPIRE:
-                continue
-            order = self.orders.get(entry.expire.order_seq) if entry.expire.order_seq < seq else None
-            if order is None or order.expire_seq or entry.at < order.claim_until:
-                self.void[0][seq] = "an expire that is early, or of nothing"
-            elif 0 < order.end_seq <= entry.seen:
-                self.void[0][seq] = "an expire of what had ended"
-            else:
-                order.expire, order.expire_seq = entry, seq
-        for order in self.orders.values():
-            self._void_late(order)
-
-    def _void_late(self, order: Order) -> None:
-        """What a provider says of an order whose expire it has seen is no crossing but a fault."""
-        if order.expire_seq:
-            for seq, entry in enumerate(self._theirs, 1):
-                kinds = (K.ENTRY_KIND_CHARGE, K.ENTRY_KIND_REJECT)
-                if entry.kind in kinds and entry.seen >= order.expire_seq:
-                    body: Any = getattr(entry, PROVIDER_KINDS[entry.kind])
-                    if body.order_seq == order.seq:
-                        self.void[1][seq] = "a claim for what has expired"
 
     # -- sums -------------------------------------------------------------------------------------
 
@@ -239,4 +239,4 @@ class LaneBook:
 
     def posted(self) -> int:
         """Everything charged less everything credited, at the end of both logs."""
-        return sum(order.posted(2**63, 2**63) for order in self.orders.values())
+        return sum(order.charged(LATEST) - order.credited(LATEST) for order in self.orders.values())

@@ -23,7 +23,7 @@ from intertie_node.core.effects import Effects
 from intertie_node.core.ledger import THEM
 from intertie_node.core.peering import PeeringState
 
-PROBE_MS = 12_000
+PROBE_MS = 7_000
 TEMPORARY = {"OFFER_UNKNOWN", "NO_ROUTE", "PEER_UNAVAILABLE", "UNAGREED_LIMIT", "TOO_MANY_ORDERS", "NODE_DRAINING"}
 """Refusals after which an application asks again, under the same id: nothing is kept of a refusal."""
 RETRY_MS, MAX_TRIES = 600, 4
@@ -36,6 +36,8 @@ class Listener:
         self.call = call
         self.life = life
         self.next = after + 1
+        self.last = after
+        """Number of the last durable event that this subscription was told."""
         self.closed = False
 
     def push(self, item: iv.InvocationEvent) -> None:
@@ -91,7 +93,7 @@ class Call:
             listener.closed = True
             self._refused(item.refused.reason)
         else:
-            self._event(item.event)
+            self._event(listener, item.event)
 
     def _refused(self, reason: str) -> None:
         if reason == "NOT_FOUND" and not self.over:
@@ -103,11 +105,12 @@ class Call:
             self.refused = reason
             self.node.sim.note(self.node, f"refused {self.request.id[:13]} {reason}")
 
-    def _event(self, event: Event) -> None:
+    def _event(self, listener: Listener, event: Event) -> None:
         if event.number:
+            self.consumers.sim.judge.event_in_order(self, listener.last, event)
+            listener.last = event.number
             if event.number <= self.seen:
                 return
-            self.consumers.sim.judge.event_in_order(self, event)
             self.seen = event.number
         if event.HasField("chunk"):
             self.output.append(event.chunk.payload.data)

@@ -14,6 +14,7 @@ from intertie.v1 import link_pb2 as lk
 from intertie.v1.task_pb2 import TaskState
 from intertie_node.core import holds, invocations, ledger, link, peering
 from intertie_node.core.opening import Phase, Signal
+from intertie_node.core.tasks import TaskSignal
 
 OPEN_TAG = lk.Frame(open=b"x").SerializeToString()[:1]
 COUNTED = (
@@ -23,6 +24,21 @@ COUNTED = (
     ("peering", peering, "PEERING_TABLE", ()),
 )
 """(name, module that looks up, attribute, modules that look up too)."""
+
+
+BEYOND = {
+    "opening: DOWN, CAUGHT_UP": "the core asks only while it catches up",
+    "opening: OPENING, CAUGHT_UP": "the core asks only while it catches up",
+    "opening: OPEN, CAUGHT_UP": "the core asks only while it catches up",
+    "opening: DOWN, LOST": "a link that is down has no connection to lose",
+    **{f"peering: PROPOSED, {act.name}": "worlds begin with countersigned agreements" for act in peering.PeeringAct},
+    **{f"peering: REFUSED, {act.name}": "worlds begin with countersigned agreements" for act in peering.PeeringAct},
+    **{f"tasks: AUTH_REQUIRED, {signal.name}": "nothing asks for authorization yet" for signal in TaskSignal},
+    "tasks: SUBMITTED, ASKED": "work that asks has started",
+    "tasks: SUBMITTED, ANSWERED": "nothing is answered that was not asked",
+    "tasks: SUBMITTED, DONE": "work that is done has started",
+}
+"""Rows of tables that no world can reach, and why."""
 
 
 class Counting(dict[Any, Any]):

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 from tests.simulation.balances import LaneBook, Order
 from tests.simulation.node import PROBE, Node
+from tests.simulation.proofs import origins, unproven
 
+from intertie.descriptors import VerifiedDescriptor
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.invocation_pb2 import Outcome
 from intertie_node.core.ledger import ME, THEM
@@ -82,10 +84,13 @@ def verdict(judge: Any) -> None:
     for a, b, name in honest_links(sim):
         _converged(judge, a, b, name)
     books: Books = {}
+    by_offer = origins(sim)
     for node in sim.nodes:
         for name, link in node.world.links.items():
             _recomputed(judge, node, name, link, books)
+            _proven(judge, node, name, books[node.index, name, ME], by_offer)
         _ended(judge, node)
+        _ordered_once(judge, node, books)
         _paid(judge, node, books)
         _relayed(judge, node, books)
 
@@ -127,7 +132,9 @@ def _recomputed(judge: Any, node: Node, name: str, link: Any, books: Books) -> N
         books[node.index, name, payer] = book
         lane = link.ledger.lanes[payer]
         told = f"{who}, payer {payer}: {lane.posted}, logs {book.posted()}"
-        judge.check(lane.posted == book.posted(), "charges are those of the logs", told)
+        # What a link that never opened again has heard is held back: in memory, and not on the disk.
+        heard = not link.can_append
+        judge.check(heard or lane.posted == book.posted(), "charges are those of the logs", told)
         _check_totals(judge, book, signed, f"{who}, payer {payer}")
         own = [book.void[0] if payer == ME else book.void[1]]
         own += [book.void[1] if payer == ME else book.void[0]] if honest else []
@@ -137,6 +144,12 @@ def _recomputed(judge: Any, node: Node, name: str, link: Any, books: Books) -> N
         stuck_ = not honest and not link.can_append
         judge.check(not open_ or stuck_, "every hold ends", f"{who}, payer {payer}: {open_}")
         _check_books(judge, node, name, payer, book.posted(), who)
+
+
+def _proven(judge: Any, node: Node, name: str, book: LaneBook, by_offer: dict[bytes, VerifiedDescriptor]) -> None:
+    logs = [[row[3] for row in node.disk.log(name, side)] for side in (ME, THEM)]
+    found = unproven(book, logs[ME], logs[THEM], by_offer)
+    judge.check(not found, "an honest payer agrees to nothing unproven", f"{node.identity.grid}: {found}")
 
 
 def _signatures(node: Node, peer: Any, name: str, payer: int) -> list[lk.HeadSignature]:
@@ -176,6 +189,14 @@ def _ended(judge: Any, node: Node) -> None:
     waiting = [inv.key for queue in node.world.waiting.values() for inv in queue]
     judge.check(not waiting, "nothing waits for room for ever", f"{node.identity.grid}: {waiting}")
     judge.check(not node.runs or _deaf(node), "no work goes on for nobody", f"{node.identity.grid}: {list(node.runs)}")
+
+
+def _ordered_once(judge: Any, node: Node, books: Books) -> None:
+    """No id stands in two orders of one grid: an application that asks again is not charged again."""
+    ids = [order.id for (grid, _, payer), book in books.items() if (grid, payer) == (node.index, ME)
+           for order in book.orders.values()]  # fmt: skip
+    twice = sorted({each for each in ids if ids.count(each) > 1})
+    judge.check(not twice, "an id is ordered once", f"{node.identity.grid}: {twice}")
 
 
 def _deaf(node: Node) -> bool:
@@ -220,7 +241,8 @@ def _relayed(judge: Any, node: Node, books: Books) -> None:
         if up is None or down is None:
             continue
         rate = msgspec.convert(sink[3], type=Rate)
-        granted, most = down.grants[-1][1], rate.down(up.grants[-1][1])
+        granted = down.grants[-1][1]
+        most = max(0, (up.grants[-1][1] - rate.fee - rate.lines) * rate.den // rate.num)
         told = f"{node.identity.grid} {row[0]}: grants {granted} of {most}"
         judge.check(granted <= most, "a relay grants no more than it was granted", told)
         claimed = [c.amount for c in up.claims if c.final]

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.simulation.node import Node, Trap, change
 from tests.simulation.plan import FAULTS, Item
-from tests.simulation.wire import Stream
+from tests.simulation.wire import Breaking, Stream
 
 from intertie_node.core.peering import PeeringAct
 
@@ -44,13 +44,13 @@ class Faults:
 
     # -- links ------------------------------------------------------------------------------------
 
-    def _cut(self, link: int, bytes: tuple[int, int], noticed: int) -> None:
+    def _cut(self, link: int, kind: int, amid: bool, noticed: int) -> None:
         for stream in self._streams(link):
-            stream.cut_after((bytes[0], bytes[1]), noticed)
+            stream.break_at(Breaking("cut", kind, amid, noticed))
 
-    def _half_open(self, link: int, side: int) -> None:
+    def _half_open(self, link: int, side: int, kind: int) -> None:
         for stream in self._streams(link):
-            stream.half_open(side)
+            stream.break_at(Breaking("half_open", kind, True, 0, side))
 
     def _delay(self, link: int, ms: int, lasting: int) -> None:
         for stream in self._streams(link):
@@ -99,6 +99,13 @@ class Faults:
             node.world.draining = True
             node.after(500, lambda: node.crash(down))
 
+    def _rotate(self, grid: int, root: bool, keep: bool, down: int) -> None:
+        """The node stops and comes back with a new signing key, and perhaps a new root."""
+        node = self._node(grid)
+        node.crash(down)
+        if not node.alive:
+            node.identity.rotate(node.clock(), root=root, keep=keep)
+
     def _freeze(self, grid: int, lasting: int) -> None:
         node = self._node(grid)
         node.frozen = True
@@ -121,10 +128,16 @@ class Faults:
         node.disk.full = True
         self._sim.after(down, lambda: setattr(node.disk, "full", False))
 
-    def _jump(self, grid: int, ms: int, lasting: int) -> None:
+    def _jump(self, grid: int, ms: int, lasting: int, reboot: bool) -> None:
         node = self._node(grid)
         node.skew += ms
-        self._sim.after(lasting, lambda: setattr(node, "skew", node.plan.skew))
+
+        def right() -> None:
+            node.skew = node.plan.skew
+            if reboot:
+                node.crash(200)
+
+        self._sim.after(lasting, right)
 
     # -- operators --------------------------------------------------------------------------------
 

@@ -18,7 +18,10 @@ from tests.simulation.plan import GridPlan
 from tests.simulation.runs import PRICES, TOKEN, script
 from tests.simulation.wire import End
 
+from intertie.descriptors import verify_history
+from intertie.digests import multihash
 from intertie.errors import IntertieError
+from intertie.keys import PublicKey
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement
@@ -29,6 +32,11 @@ from intertie_node.core.ledger import THEM
 from intertie_node.core.pair import Fact
 
 OFFERS = tuple(PRICES)
+
+
+def keys_of(identity: Identity) -> dict[bytes, PublicKey]:
+    """Every key that a grid has ever signed with."""
+    return {each.key.key_id: each.key for each in verify_history(identity.chain).signing_keys}
 
 
 class Face(Rogue):
@@ -118,6 +126,10 @@ class HostileGrid:
         """What it serves to those who fetch."""
         return self._offers
 
+    def digests(self) -> list[bytes]:
+        """Digests of its offers."""
+        return [multihash(data) for data in self._offers]
+
     def peered(self, number: int, node: Any) -> None:
         """An honest grid has an agreement with this one."""
         self._peers.append((number, node))
@@ -144,8 +156,8 @@ class HostileGrid:
         plain = self.sim.rogue(node, self.identity)
         face = Face.__new__(Face)
         face.__dict__.update(plain.__dict__)
-        keys, own = {node.identity.key.public.key_id: node.identity.key.public}, self.identity.key.public
-        face.pair.keys = lambda side: {own.key_id: own} if side == 0 else keys
+        own = self.identity.key.public
+        face.pair.keys = lambda side: {own.key_id: own} if side == 0 else keys_of(node.identity)
         face.now, face.limits = self.now, limits()
         face.grid_of, face.told, face.heard_groups, face.relax = self, [], [], True
         face.answers = "withhold" not in self.habits
@@ -302,7 +314,24 @@ def _equivocate(grid: HostileGrid, face: Face) -> None:
         misdeeds.FRAMES["equivocating entry"].act(face, None)
 
 
+def _lie_after_truth(grid: HostileGrid, face: Face) -> None:
+    """A frame with a sound order, or a sound charge, and a lie behind it: nothing of it may remain."""
+    open_ = [key[1] for key, hold in face.ledger.holds.items() if key[0] == THEM and hold.state is HoldState.OPEN]
+    saved = face.pair.logs[0].copy()
+    face.ledger.begin()
+    if open_:
+        face.write(K.ENTRY_KIND_CHARGE, charge=face.claim(open_[0], {"order": 1}))
+    else:
+        face.write(K.ENTRY_KIND_ORDER, order=face.order(grid._known(face)))
+    face.say(face.signature(total=77))
+    face.groups.pop()
+    face.pair.logs[0].restore(saved)
+    face.ledger.roll_back()
+
+
 def _forge_frame(grid: HostileGrid, face: Face) -> None:
+    if grid._rng.random() < 0.3:
+        _lie_after_truth(grid, face)
     if grid._rng.random() < 0.2:
         grid._rng.choice(list(misdeeds.FRAMES.values())).act(face, grid._known(face))
 
@@ -351,6 +380,27 @@ def _misorder(grid: HostileGrid, face: Face) -> None:
         face.say()
 
 
+def _speak_of_the_ended(grid: HostileGrid, face: Face) -> None:
+    """Grants, cancels, expiries, charges, credits and rejects for orders that may have ended long ago."""
+    holds = list(face.ledger.holds)
+    for payer, seq in grid._rng.sample(holds, min(len(holds), 3)):
+        kind, body = grid._rng.choice(WORDS_OF_PAYERS if payer == 0 else WORDS_OF_PROVIDERS)
+        face.write(kind, **body(face, seq))
+    face.say()
+
+
+WORDS_OF_PAYERS: tuple[tuple[int, Callable[[Face, int], dict[str, Any]]], ...] = (
+    (K.ENTRY_KIND_GRANT, lambda face, seq: {"grant": pb.Grant(order_seq=seq, amount=300)}),
+    (K.ENTRY_KIND_CANCEL, lambda face, seq: {"cancel": pb.Cancel(order_seq=seq)}),
+    (K.ENTRY_KIND_EXPIRE, lambda face, seq: {"expire": pb.Expire(order_seq=seq)}),
+)
+WORDS_OF_PROVIDERS: tuple[tuple[int, Callable[[Face, int], dict[str, Any]]], ...] = (
+    (K.ENTRY_KIND_CHARGE, lambda face, seq: {"charge": face.claim(seq, {"order": 1})}),
+    (K.ENTRY_KIND_CREDIT, lambda face, seq: {"credit": pb.Credit(order_seq=seq, amount=1)}),
+    (K.ENTRY_KIND_REJECT, lambda face, seq: {"reject": pb.Reject(order_seq=seq)}),
+)
+
+
 INITIATIVE: dict[str, Callable[[HostileGrid, Face], None]] = {
     "equivocate": _equivocate,
     "forge": _forge_frame,
@@ -360,12 +410,6 @@ INITIATIVE: dict[str, Callable[[HostileGrid, Face], None]] = {
     "withhold": _raise_grants,
     "refuse_all": _raise_grants,
     "overcharge": _misorder,
-    "charge_twice": lambda grid, face: _cancel_everything(face),
+    "charge_twice": _speak_of_the_ended,
+    "charge_late": _speak_of_the_ended,
 }
-
-
-def _cancel_everything(face: Face) -> None:
-    for (payer, seq), _ in list(face.ledger.holds.items())[-5:]:
-        if payer == 0:
-            face.write(K.ENTRY_KIND_CANCEL, cancel=pb.Cancel(order_seq=seq))
-    face.say()

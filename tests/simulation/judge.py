@@ -25,6 +25,9 @@ from intertie_node.core.work import GiveInput, StartWork
 
 NO_FAULT = {"SUPERSEDED", "CLOCK", "SILENT_PEER", "NODE_DRAINING"}
 """Reasons for which honest grids may close a stream between them."""
+BLAME = {"INPUT_INVALID", "RECORD_MISMATCH", "CHARGE_UNPROVEN", "GRANT_INVALID", "ID_INVALID", "POLICY_VIOLATION"}
+"""Reasons for which work fails only if somebody has done wrong."""
+MAX_WAIT_MS = 3_000
 NO_MORE = {"CREDIT_LIMIT", "UNAGREED_LIMIT", "TOO_MANY_ORDERS"}
 
 
@@ -47,6 +50,7 @@ class Judge:
         self._ended: dict[tuple[int, str], int] = {}
         """(grid, invocation) → its terminal state."""
         self._started: set[tuple[int, str]] = set()
+        self._room_since: dict[tuple[int, str], float] = {}
         self._given: set[tuple[int, int, str, int]] = set()
 
     def check(self, holds: bool, invariant: str, detail: str) -> None:
@@ -112,9 +116,11 @@ class Judge:
     def computed(self, node: Node) -> None:
         """A batch was computed: limits hold, amounts are no debts of nobody."""
         name = node.identity.grid
+        self._waiting(node)
         for link in node.world.links.values():
             terms = link.terms
             for payer, lane in enumerate(link.ledger.lanes):
+                self._summed(name, link, payer, lane)
                 sound = lane.posted >= 0 and lane.pending >= 0 and lane.granted >= lane.earned and lane.open >= 0
                 self.check(sound, "no amount falls below zero", f"{name}: {lane}")
                 if payer == THEM:
@@ -128,6 +134,31 @@ class Judge:
                     told = f"{name}: {lane} of {terms.credit_limit[ME]}, {terms.max_unagreed[ME]}"
                     kept = lane.gross <= terms.credit_limit[ME] and lane.unagreed <= terms.max_unagreed[ME]
                     self.check(kept, "a payer promises no more than was agreed", told)
+
+    def _summed(self, name: str, link: Any, payer: int, lane: Any) -> None:
+        """What a lane keeps is what its open holds add up to."""
+        holds = [hold for (side, _), hold in link.ledger.holds.items() if side == payer and not hold.ended_seq]
+        summed = (
+            len(holds),
+            sum(hold.terms.max_charge - hold.charged for hold in holds),
+            sum(hold.grants[-1][1] for hold in holds),
+            sum(hold.charged for hold in holds),
+        )
+        told = f"{name} payer {payer}: {lane}, holds {summed}"
+        kept = (lane.open, lane.pending, lane.granted, lane.earned)
+        self.check(kept == summed, "a lane is the sum of its holds", told)
+
+    def _waiting(self, node: Node) -> None:
+        """Where nothing goes wrong, an order waits no longer than there is no room."""
+        for name, queue in node.world.waiting.items() if not self.sim.plan.faults else ():
+            link = node.world.links[name]
+            room = link.ledger.lanes[THEM].unagreed <= link.terms.max_unagreed[THEM]
+            if room and any(not inv.ended for inv in queue):
+                since = self._room_since.setdefault((node.index, name), self.sim.now)
+                told = f"{node.identity.grid} {name}: room since {since:.0f} ms"
+                self.check(self.sim.now - since < MAX_WAIT_MS, "an order waits only while there is no room", told)
+            else:
+                self._room_since.pop((node.index, name), None)
 
     def committed(self, node: Node, changes: Changes) -> None:
         """A batch has become durable."""
@@ -164,6 +195,16 @@ class Judge:
         self.check(not again, "only idempotent work runs twice", f"{name} starts {key} again")
         self._started.add((node.index, key))
 
+    def metered(self, node: Node, key: str, usage: dict[str, int]) -> None:
+        """A run may go on: what it has used by now is granted."""
+        inv = node.world.invocations.get(key)
+        hold = getattr(inv.source, "hold", None) if inv is not None else None
+        if hold is not None and not hold.ended_seq:
+            prices = zip(hold.terms.units, hold.terms.prices, strict=True)
+            cost = sum(-(-usage.get(unit, 0) * num // den) for unit, (num, den) in prices)
+            told = f"{node.identity.grid} {key}: {cost} of {hold.grants[-1][1]}"
+            self.check(cost <= hold.grants[-1][1], "no work beyond its grant", told)
+
     def given(self, node: Node, key: str, work: GiveInput) -> None:
         """A run is given a reply."""
         once = (node.index, node.life, key, work.request)
@@ -173,11 +214,11 @@ class Judge:
 
     # -- consumers --------------------------------------------------------------------------------
 
-    def event_in_order(self, call: Any, event: Event) -> None:
+    def event_in_order(self, call: Any, last: int, event: Event) -> None:
         """A durable event reaches an application."""
         lost = any(node.restored for node in self.sim.nodes)
-        told = f"{call.key}: event {event.number} after {call.seen}"
-        self.check(event.number == call.seen + 1 or lost, "durable events come in order, each once", told)
+        told = f"{call.key}: event {event.number} after {last}"
+        self.check(event.number == last + 1 or lost, "durable events come in order, each once", told)
 
     def outcome(self, call: Any, outcome: iv.Outcome) -> None:
         """An application is told how its call has ended."""
@@ -187,6 +228,9 @@ class Judge:
         if before is not None:
             same = before.state == outcome.state and before.output == outcome.output
             self.check(same or lost, "the same id has the same reply", f"{call.key}: {state} after another")
+        honest = isinstance(self.sim.grids[call.args["target"]], Node)
+        blamed = outcome.problem.reason in BLAME and honest and not any(node.restored for node in self.sim.nodes)
+        self.check(not blamed, "honest grids find no fault with each other's work", f"{call.key}: {outcome.problem}")
         told = f"{call.key} is charged {outcome.receipt.charge} of {call.request.max_charge}"
         self.check(outcome.receipt.charge <= call.request.max_charge, "no call costs more than its maximum", told)
         self.check(outcome.state in TERMINAL, "an outcome is an end", f"{call.key}: {state}")

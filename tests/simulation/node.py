@@ -114,10 +114,10 @@ class Node(SimNode):
         first = not self.store.tables["accounts"]
         try:
             super().boot()
+            self.consumers = ConsumerDesk(self.grid, self.store, self.submit, RETENTION_MS, self.clock)
         except Exception as error:
             self.sim.judge.stopped(self, error)
             raise
-        self.consumers = ConsumerDesk(self.grid, self.store, self.submit, RETENTION_MS, self.clock)
         if first:
             budgets = {f"a{n}": budget for n, budget in enumerate(self.plan.budgets)} | {PROBE: 10**12}
             for name, budget in budgets.items():
@@ -143,6 +143,10 @@ class Node(SimNode):
         for unit in sorted(PRICES[name]):
             offer.prices.add(unit=unit, num=PRICES[name][unit][0], den=PRICES[name][unit][1])
         return known_offer(self.fingerprint, self.identity.grid, offer.SerializeToString(deterministic=True))
+
+    def digests(self) -> list[bytes]:
+        """Digests of this grid's offers."""
+        return [self.own_offer(name).digest for name in PRICES]
 
     def crash(self, down: float, silently: bool = False) -> None:
         """The process ends; it comes back after `down` milliseconds."""
@@ -226,6 +230,7 @@ class Node(SimNode):
     def _take_turn(self) -> None:
         self._woken = False
         if self.turns.ready:
+            self.sim.steps += len(self.turns.inbox)
             self.turns.compute()
             computed = self.turns.computed
             if computed is not None and "links" in computed.changes.puts:
@@ -352,9 +357,7 @@ def change(node: Node, link: str, act: PeeringAct) -> None:
         return
 
     def step(fx: Effects) -> None:
-        row = node.store.row("peerings", (bytes.fromhex(link),))
-        assert row is not None
-        fx.changes.put("peerings", row[:1], (*row[:3], int(state), *row[4:]))
+        node.desk.pins.put(link, fx, state=state)
         fx.reply(lambda value: node.desk._set_state(link, value), PeeringState(state))
 
     node.submit(step)

@@ -24,7 +24,7 @@ HABITS = (
 """What hostile grids do (see `hostile`)."""
 FAULTS = (
     "cut", "half_open", "delay", "partition", "second_stream", "crash", "crash_at", "restore", "slow_disk",
-    "full_disk", "jump", "freeze", "slow_reader", "suspend", "terminate", "drain",
+    "full_disk", "jump", "freeze", "slow_reader", "suspend", "terminate", "drain", "rotate",
 )  # fmt: skip
 """What goes wrong (see `faults`)."""
 POINTS = ("before_commit", "after_commit", "after_send", "amid_sends")
@@ -57,6 +57,7 @@ class Peering(Struct):
     window: int
     skew: int
     holds: int
+    longest: int
 
 
 class Item(Struct):
@@ -100,12 +101,12 @@ def draw(seed: int) -> Plan:
     edges = _edges(rng, shape, size)
     if rng.random() < 0.35:
         _add_hostile(rng, grids, edges)
-    peerings = [_peering(rng, a, b) for a, b in edges]
+    peerings = [_peering(rng, a, b, bool(grids[a].habits or grids[b].habits)) for a, b in edges]
     lulls = _lulls(rng, min(grid.tariff_ms for grid in grids))
     end = BUSY_MS + sum(to - since for since, to in lulls) + (BUSY_MS if lulls else 0)
     plan = Plan(seed, shape, grids, peerings, [], [], lulls, end)
     plan.ops = _ops(rng, plan)
-    plan.faults = _faults(rng, plan) if rng.random() < 0.93 else []
+    plan.faults = _faults(rng, plan) if rng.random() < 0.88 else []
     return plan
 
 
@@ -143,15 +144,16 @@ def _add_hostile(rng: Random, grids: list[GridPlan], edges: list[tuple[int, int]
         edges.append((host, len(grids) - 1) if rng.random() < 0.5 else (len(grids) - 1, host))
 
 
-def _peering(rng: Random, a: int, b: int) -> Peering:
+def _peering(rng: Random, a: int, b: int, wary: bool) -> Peering:
     return Peering(
         a,
         b,
-        credit_limit=rng.choice((10**9, 10**9, 10**6, 4_000)),
-        max_unagreed=rng.choice((10**9, 5_000, 900, 300)),
+        credit_limit=rng.choice((10**6, 4_000, 1_200) if wary else (10**9, 10**9, 10**6, 4_000)),
+        max_unagreed=rng.choice((2_000, 900, 400) if wary else (10**9, 5_000, 900, 300)),
         window=rng.choice((1_000, 2_000, 8_000)),
         skew=rng.choice((1_000, 1_000, 4_000)),
         holds=rng.choice((4_096, 4_096, 4)),
+        longest=rng.choice((86_400_000, 86_400_000, 8_000)),
     )
 
 
@@ -226,7 +228,7 @@ def _call(rng: Random, plan: Plan) -> Item:
 def _faults(rng: Random, plan: Plan) -> list[Item]:
     """Faults of a few kinds only: what is rare everywhere is frequent somewhere."""
     kinds = [kind for kind in FAULTS if rng.random() < 0.35] or [rng.choice(FAULTS)]
-    count = rng.randint(1, 6 + 2 * len(plan.grids))
+    count = rng.randint(2, 10 + 3 * len(plan.grids))
     drawn = [Item(_busy(rng, plan), kind, _fault(rng, plan, kind)) for kind in rng.choices(kinds, k=count)]
     return sorted(drawn, key=lambda item: item.at)
 
@@ -235,8 +237,8 @@ def _fault(rng: Random, plan: Plan, kind: str) -> dict[str, Any]:
     node, link = rng.choice(plan.honest), rng.randrange(len(plan.peerings))
     lasting = rng.choice((50, 400, 2_000, 6_000, 35_000))
     drawn: dict[str, dict[str, Any]] = {
-        "cut": {"link": link, "bytes": (rng.randrange(3_000), rng.randrange(3_000)), "noticed": rng.randint(0, 300)},
-        "half_open": {"link": link, "side": rng.randrange(2)},
+        "cut": {"link": link, "kind": rng.randrange(12), "amid": rng.random() < 0.6, "noticed": rng.randint(0, 300)},
+        "half_open": {"link": link, "side": rng.randrange(2), "kind": rng.randrange(12)},
         "delay": {"link": link, "ms": rng.choice((100, 1_500, 9_000)), "lasting": lasting},
         "partition": {"grids": sorted(rng.sample(range(len(plan.grids)), rng.randint(1, len(plan.grids) - 1))),
                       "lasting": lasting},
@@ -247,11 +249,13 @@ def _fault(rng: Random, plan: Plan, kind: str) -> dict[str, Any]:
         "restore": {"grid": node, "age": rng.choice((100, 1_000, 4_000, 10_000)), "down": lasting},
         "slow_disk": {"grid": node, "factor": rng.choice((20, 300)), "lasting": lasting},
         "full_disk": {"grid": node, "down": lasting},
-        "jump": {"grid": node, "ms": rng.choice((-20_000, -3_000, 800, 3_000, 20_000)), "lasting": lasting},
+        "jump": {"grid": node, "ms": rng.choice((-20_000, -3_000, 800, 3_000, 20_000)), "lasting": lasting,
+                 "reboot": rng.random() < 0.6},
         "freeze": {"grid": node, "lasting": lasting},
         "slow_reader": {"grid": node, "ms": rng.choice((50, 700)), "lasting": lasting},
         "suspend": {"grid": node, "link": link, "lasting": lasting},
         "terminate": {"grid": node, "link": link, "act": rng.choice(("accept", "refuse", "resume", "terminate"))},
+        "rotate": {"grid": node, "root": rng.random() < 0.4, "keep": rng.random() < 0.6, "down": lasting},
         "drain": {"grid": node, "down": lasting},
     }  # fmt: skip
     return drawn[kind]

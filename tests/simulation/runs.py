@@ -72,6 +72,8 @@ class Run:
         self.deaf = said["end"] == "deaf"
         self._steps = steps_of(said)
         self._asking = False
+        self._used = self._asked_for = 0
+        """Tokens that the node has let the run use, and those that it is asked for now."""
         self.ended = False
 
     def advance(self) -> None:
@@ -123,12 +125,15 @@ class Run:
 
     def _piece(self, data: bytes, tokens: int) -> None:
         payload = Payload(media_type="text/plain", data=data)
+        self._asked_for = tokens
         self._step(lambda inv, fx: executing.metered(self.node.world, inv, {TOKEN: tokens}, payload, self._metered, fx))
 
     def _metered(self, error: IntertieError | None) -> None:
         if self.ended:
             return
         if error is None:
+            self._used += self._asked_for
+            self.node.sim.judge.metered(self.node, self.key, {TOKEN: self._used})
             self.advance()
         elif not self.deaf:
             self.finish()

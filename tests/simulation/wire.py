@@ -33,6 +33,17 @@ class Owner(Protocol):
         """The stream has gone."""
 
 
+class Breaking:
+    """How a stream is about to break: at the next frame with an entry of a kind (0: any frame), amid it or after it."""
+
+    def __init__(self, fault: str, kind: int, amid: bool, noticed: float, side: int = -1) -> None:
+        self.fault, self.kind, self.amid, self.noticed, self.side = fault, kind, amid, noticed, side
+
+    def meets(self, kinds: tuple[int, ...]) -> bool:
+        """Whether this is the frame."""
+        return not self.kind or self.kind in kinds
+
+
 class End:
     """One end of a stream."""
 
@@ -53,8 +64,6 @@ class End:
         """True: the owner has been told that the stream is lost, or is dead itself."""
         self.arriving: deque[tuple[float, bytes | None, tuple[int, ...]]] = deque()
         """(when, frame or None for the loss, kinds of its entries) on the way to this end."""
-        self.budget: int | None = None
-        """Bytes that may still be sent before the stream is cut."""
         self._waiting = 0
         self._last = 0.0
 
@@ -66,13 +75,13 @@ class End:
             return
         sim = self.stream.sim
         kinds = sim.said(self, frame)
-        if self.budget is not None:
-            self.budget -= len(frame)
-            if self.budget < 0:
-                sim.coverage.hit("cut", kinds)
-                self.stream.cut()
-                return
-        self.other.come(frame, kinds)
+        breaking = self.stream.breaking
+        if breaking is None or not breaking.meets(kinds):
+            self.other.come(frame, kinds)
+            return
+        if not breaking.amid:
+            self.other.come(frame, kinds)
+        self.stream.snap(kinds)
 
     def taken(self) -> None:
         """A frame has been acted upon: one more may be handed over."""
@@ -134,6 +143,7 @@ class Stream:
         """Index of the peering."""
         self._rng = Random(f"stream {sim.plan.seed} {number}")
         self._base = self._rng.choice((1, 1, 5, 20, 60))
+        self.breaking: Breaking | None = None
         self.extra = 0
         """Milliseconds that frames take longer now."""
         self.broken = False
@@ -163,24 +173,29 @@ class Stream:
             end.come(None, ())
             self.sim.after(noticed + CUT_ANYWAY_MS, end.lose)
 
-    def cut_after(self, sizes: tuple[int, int], noticed: float) -> None:
-        """Cut in each direction after so many bytes, or a while later if so many do not come."""
-        if sizes[0] % 2:
-            self.cut(noticed, hard=True)
-            return
-        for end, size in zip(self.ends, sizes, strict=True):
-            end.budget = size
-        self.sim.after(CUT_ANYWAY_MS, self.cut)
+    def break_at(self, breaking: Breaking) -> None:
+        """Break when the frame comes, or a while later if it does not."""
+        self.breaking = breaking
+        self.sim.after(CUT_ANYWAY_MS, lambda: self.snap(()) if self.breaking is breaking else None)
 
-    def half_open(self, side: int) -> None:
+    def snap(self, kinds: tuple[int, ...]) -> None:
+        """The moment has come."""
+        breaking, self.breaking = self.breaking, None
+        assert breaking is not None
+        self.sim.coverage.hit(breaking.fault, kinds)
+        if breaking.fault == "half_open":
+            self._half_open(breaking.side)
+        else:
+            self.cut(breaking.noticed, hard=breaking.amid)
+
+    def _half_open(self, side: int) -> None:
         """One side loses the stream; the other hears nothing more and must find out by itself."""
-        end = self.ends[side]
         for each in self.ends:
             each.shut = True
             for _, _, kinds in each.arriving:
                 self.sim.coverage.hit("half_open", kinds)
             each.arriving.clear()
-        end.lose()
+        self.ends[side].lose()
 
     def abandon(self, owner: Owner, silently: bool) -> None:
         """A grid at one end has died; the other is told by its transport, or must find out by itself."""

@@ -48,6 +48,7 @@ class Simulation(Network):
         self.start = START
         self.now = 0.0  # type: ignore[assignment]
         self.events = 0
+        self.steps = 0
         self.lull = False
         self.over = False
         """True once no fault happens any more."""
@@ -91,6 +92,7 @@ class Simulation(Network):
             claim_window_ms=peering.window,
             max_skew_ms=peering.skew,
             max_open_holds=peering.holds,
+            max_hold_ms=peering.longest,
         )
         for party, other in zip(parties, parties[::-1], strict=True):
             if isinstance(party, HostileGrid):

@@ -1,0 +1,53 @@
+"""The faults that simulated worlds have found in the shipped modules (`FOUND.md`), as plants: each takes a fix back.
+
+A seed that finds one again is its regression seed: the first of the seeds from 0 on, in `SEEDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.simulation.planting import CORE, SERVICES, Plant
+
+FOUND: Mapping[str, Plant] = {
+    "found: any stored id is the watermark": Plant(
+        SERVICES + "consumers",
+        'newest = max((store.newest_invocation_id(row[0]) for row in store.all_rows("accounts")), default="")',
+        'newest = max((row[0] for row in store.all_rows("invocations")), default="")',
+    ),
+    "found: a deadline before the log's own time": Plant(
+        CORE + "placing", "if deadline <= at:", "if deadline <= now:"
+    ),
+    "found: a deadline beyond the agreement": Plant(CORE + "placing", "if deadline > at + longest:", "if False:"),
+    "found: a tariff that has expired when it is written": Plant(
+        CORE + "routing",
+        "tariffs, now = link.ledger.tariffs[ME], max(fx.now, link.pair.logs[ME].at)",
+        "tariffs, now = link.ledger.tariffs[ME], fx.now",
+    ),
+    "found: a record that ends before it starts": Plant(
+        CORE + "executing",
+        "ended_at=max(now, sink.started_at),  # the clock may have been set back meanwhile",
+        "ended_at=now,",
+    ),
+    "found: no end to waiting for a result": Plant(
+        CORE + "recovery",
+        'world.at(patience + world.settings.grace_ms, "unknown", inv.key)',
+        'inv.finished or world.at(patience + world.settings.grace_ms, "unknown", inv.key)',
+    ),
+    "found: a late reject is not told": Plant(
+        CORE + "sources", "self._amend(world, inv, self.end, 0, fx)", "pass"
+    ),
+    "found: what was brought back stays": Plant(
+        SERVICES + "consumers", 'self._world.at(fx.now + consuming.KEEP_ENDED_MS, "forget", key)', "pass"
+    ),
+    "found: a recalled order stays": Plant(
+        SERVICES + "links", 'world.at(fx.now + 60_000, "forget", inv.key)', "pass"
+    ),
+    "found: frames of a closed stream are blamed": Plant(CORE + "grid", "if connection in link.left:", "if False:"),
+    "found: a stream that begins with close is blamed": Plant(
+        SERVICES + "links",
+        'if frame.HasField("close"):  # its dialler has found meanwhile that another stream stands',
+        "if False:",
+    ),
+}  # fmt: skip
+"""Name → the mutation that takes the fix back."""

@@ -1,0 +1,60 @@
+"""Whether what an honest payer has agreed to was proven: own comparison of claims with execution records.
+
+Only the standard's own package is used for the signature and the tree; which record belongs to which order is
+decided here. A final claim that is not refused must carry a record of the offer's origin, about that very order,
+with the claimed quantities; a claim for work that was not completed may go without, if it claims nothing new.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.simulation.balances import LATEST, LaneBook
+
+from intertie.descriptors import VerifiedDescriptor, verify_history
+from intertie.errors import IntertieError
+from intertie.records import RootCache, verify_proof
+from intertie.v1 import entry_pb2 as pb
+from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
+
+
+def origins(sim: Any) -> dict[bytes, VerifiedDescriptor]:
+    """Offer digest → descriptor of its origin, for every grid of a world."""
+    return {digest: verify_history(grid.identity.chain) for grid in sim.grids for digest in grid.digests()}
+
+
+def unproven(
+    book: LaneBook, payer: list[bytes], provider: list[bytes], by_offer: dict[bytes, VerifiedDescriptor]
+) -> list[str]:
+    """What a payer has agreed to without proof, in words."""
+    found, cache = [], RootCache()
+    for order in book.orders.values():
+        for before, claim in zip([None, *order.claims], order.claims, strict=False):
+            if claim.final and not claim.refused(LATEST):
+                said = pb.Entry.FromString(payer[order.seq - 1]).order
+                body = pb.Entry.FromString(provider[claim.seq - 1]).charge
+                why = _fault(said, body, before.amount if before else 0, by_offer, cache)
+                found += [f"charge {claim.seq} of order {order.seq} {why}"] if why else []
+    return found
+
+
+def _fault(
+    order: pb.Order, body: pb.Charge, before: int, by_offer: dict[bytes, VerifiedDescriptor], cache: RootCache
+) -> str:
+    if not body.HasField("proof"):
+        free = body.amount == before and body.state != TASK_STATE_COMPLETED
+        return "" if free else "carries no record"
+    try:
+        record = verify_proof(body.proof, by_offer[order.offer_digest], cache)
+    except IntertieError as error:
+        return f"has a false record: {error}"
+    usage = {line.unit: line.quantity for line in record.usage}
+    claimed = {line.unit: quantity for line, quantity in zip(order.prices, body.quantities, strict=True)}
+    same = (record.nonce, record.offer_digest, record.input_digest, record.state) == (
+        order.nonce, order.offer_digest, order.input.digest, body.state,
+    )  # fmt: skip
+    if not same:
+        return "has the record of another order"
+    if any(usage.get(unit, 0) != quantity for unit, quantity in claimed.items()):
+        return "claims other quantities than its record"
+    return "counts an order twice" if any(usage.get(unit, 0) > 1 for unit in usage if unit.startswith("order")) else ""

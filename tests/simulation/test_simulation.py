@@ -1,0 +1,102 @@
+"""The simulator itself: a seed is a run, the shipped code is what runs, worlds are clean, plants stand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.simulation import plants
+from tests.simulation.plan import draw
+from tests.simulation.planting import mutated
+from tests.simulation.run import ROOT, play_seed
+from tests.simulation.shrink import failure, shrink
+from tests.simulation.world import Simulation
+
+from intertie_node.core import grid
+from intertie_node.core.books import Books
+from intertie_node.services import turns
+
+SEEDS = range(8)
+
+
+def elsewhere(hash_seed: int, *seeds: int) -> list[str]:
+    """Traces of seeds, run in another process with another hash seed."""
+    told = []
+    for seed in seeds:
+        command = [sys.executable, "-m", "tests.simulation.run", "--seed", str(seed), "--json"]
+        environ = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+        told.append(json.loads(done.stdout)["trace"])
+    return told
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_world_is_clean(seed: int) -> None:
+    result = play_seed(seed)
+    assert (result.invariant, result.detail) == ("", "")
+    assert result.calls
+    assert result.steps
+
+
+def test_two_runs_of_a_seed_are_the_same_run_in_any_process() -> None:
+    here = [play_seed(seed).trace for seed in (3, 5)]
+    assert here == [play_seed(seed).trace for seed in (3, 5)]
+    assert here == elsewhere(1, 3, 5) == elsewhere(2, 3, 5)
+    assert here[0] != here[1]
+
+
+def test_the_shipped_core_and_order_run() -> None:
+    sim = Simulation(draw(3))
+    node = sim.nodes[0]
+    node.boot()
+    assert type(node.turns) is turns.Turns
+    assert type(node.grid) is grid.Grid
+    for module in (turns, grid):
+        assert "site-packages" in str(module.__file__) or Path(str(module.__file__)).is_relative_to(ROOT)
+
+
+def test_a_change_in_the_core_changes_the_simulation() -> None:
+    name = "settle one entry late"
+    command = [sys.executable, "-m", "tests.simulation.plants", "--one", name, "--most", "5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["seeds"] is not None
+
+
+@pytest.mark.parametrize("name", plants.ALL)
+def test_a_plant_stands_in_its_module(name: str) -> None:
+    plant = plants.ALL[name]
+    folder = "protocol" if plant.module.startswith("intertie.") else "reference_node"
+    path = ROOT / folder / (plant.module.replace(".", "/") + ".py")
+    source = path.read_text(encoding="utf-8")
+    changed = mutated(source, plant)
+    assert changed != source
+    compile(changed, str(path), "exec")
+
+
+def test_a_failing_plan_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reserve(books: Books, name: str, amount: int) -> None:
+        books.accounts[name].reserved += amount
+        books._changed_accounts.add(name)
+
+    monkeypatch.setattr(Books, "reserve", reserve)
+    plan, found = _first_failing()
+    smaller = shrink(plan, found, seconds=30)
+    assert len(smaller.ops) < len(plan.ops)
+    assert len(smaller.ops) <= 6
+    again = failure(smaller)
+    assert again is not None
+    assert again.invariant == found == "no consumer spends beyond its budget"
+
+
+def _first_failing() -> tuple[Any, str]:
+    for seed in range(20):
+        plan = draw(seed)
+        violation = failure(plan)
+        if violation is not None:
+            return plan, violation.invariant
+    raise AssertionError("no seed has found the fault")
