@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.node import PROBE, Node
+from tests.simulation.plan import CALM_MS
 from tests.simulation.runs import expected, script
 
 from intertie.errors import IntertieError
@@ -256,6 +257,25 @@ class Consumers:
                     node.submit(_crediting(node, link, hold.seq, amount))
                     return
 
+    def _calm(self, link: int, way: int) -> None:
+        """A call over a link whose grids nothing ails: it must be served at once, whatever others suffer."""
+        peering = self.sim.plan.peerings[link]
+        payer, provider = (peering.a, peering.b)[way], (peering.b, peering.a)[way]
+        call = self._plain_call(payer, provider, 2_000_000 + self._ids, CALM_MS)
+        call.tries = MAX_TRIES
+        self.calls[2_000_000 + self._ids] = call
+        self.sim.after(CALM_MS, lambda: self.sim.judge.calm(call))
+
+    def _plain_call(self, payer: int, provider: int, number: int, timeout: int) -> Call:
+        args = {
+            "number": number, "grid": payer, "target": provider, "offer": "echo", "pieces": 0, "tokens": 0,
+            "pause": 0, "end": "done", "max": 200, "grant": 0, "timeout": timeout, "answer": -1, "reading": 0,
+        }  # fmt: skip
+        node = self.sim.grids[payer]
+        call = Call(self, node, PROBE, self._request(node, args), args)
+        call.invoke()
+        return call
+
     # -- probes -----------------------------------------------------------------------------------
 
     def probe(self) -> None:
@@ -268,13 +288,7 @@ class Consumers:
                 name = self.sim.genesis[number].hex()
                 if PeeringState.TERMINATED in (payer.desk.states[name], provider.desk.states[name]):
                     continue
-                args = {
-                    "number": 1_000_000 + number, "grid": a, "target": b, "offer": "echo", "pieces": 0, "tokens": 0,
-                    "pause": 0, "end": "done", "max": 200, "grant": 0, "timeout": PROBE_MS, "answer": -1, "reading": 0,
-                }  # fmt: skip
-                call = Call(self, payer, PROBE, self._request(payer, args), args)
-                self.probes.append(call)
-                call.invoke()
+                self.probes.append(self._plain_call(a, b, 1_000_000 + number, PROBE_MS))
 
     def check_probes(self) -> None:
         """Each probe was served, or there is a limit that says why not."""

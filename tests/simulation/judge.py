@@ -253,6 +253,13 @@ class Judge:
         fine = served or (reason in NO_MORE and ending.no_room(self.sim, call))
         self.check(fine, "a healed grid serves its neighbours", told)
 
+    def calm(self, call: Any) -> None:
+        """A call between grids whom nothing ails has been served, or refused for want of room."""
+        served = call.outcome is not None and call.outcome.state == TASK_STATE_COMPLETED
+        reason = call.refused or (call.outcome.problem.reason if call.outcome is not None else "no answer")
+        told = f"{call.node.identity.grid} calls {call.request.offer}: {reason}"
+        self.check(served or reason in NO_MORE, "unrelated links are never blocked", told)
+
     # -- the end ----------------------------------------------------------------------------------
 
     def at_rest(self) -> bool:

@@ -17,6 +17,8 @@ from msgspec import Struct
 SIZES = (2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 8, 12)
 SHAPES = ("line", "star", "ring", "random")
 BUSY_MS = 12_000
+CALM_MS = 3_000
+"""How long a call takes at most where nothing goes wrong."""
 HABITS = (
     "equivocate", "overcharge", "charge_twice", "charge_late", "withhold", "refuse_all", "jam", "replay", "forge",
     "hijack", "flood", "silence",
@@ -107,6 +109,7 @@ def draw(seed: int) -> Plan:
     plan = Plan(seed, shape, grids, peerings, [], [], lulls, end)
     plan.ops = _ops(rng, plan)
     plan.faults = _faults(rng, plan) if rng.random() < 0.88 else []
+    plan.ops = sorted([*plan.ops, *_calm_calls(rng, plan)], key=lambda item: item.at)
     return plan
 
 
@@ -219,6 +222,31 @@ def _call(rng: Random, plan: Plan) -> Item:
             "answer": rng.choice((5, 200, 3_000, -1)),
             "reading": rng.choice((0, 0, 0, 400, -1)),
         },
+    )
+
+
+def _calm_calls(rng: Random, plan: Plan) -> list[Item]:
+    """Calls between neighbours whom nothing ails until they are done, whatever befalls others."""
+    found = []
+    for _ in range(4):
+        link = rng.randrange(len(plan.peerings))
+        at = rng.randrange(2_000, BUSY_MS)
+        if calm(plan, link, at + CALM_MS):
+            found.append(Item(at, "calm", {"link": link, "way": rng.randrange(2)}))
+    return found
+
+
+def calm(plan: Plan, link: int, until: int) -> bool:
+    """Whether nothing ails a link or its two grids before a time."""
+    pair = {plan.peerings[link].a, plan.peerings[link].b}
+    return pair <= set(plan.honest) and not any(
+        fault.at < until
+        and (
+            fault.args.get("link") == link
+            or fault.args.get("grid") in pair
+            or len(pair & set(fault.args.get("grids", ()))) == 1
+        )
+        for fault in plan.faults
     )
 
 
