@@ -60,6 +60,15 @@ def at_rest(sim: Any) -> bool:
     ) and all(call.over for call in sim.consumers.calls.values())
 
 
+def acknowledged(sim: Any) -> bool:
+    """Whether nothing is on its way between honest grids."""
+    return all(
+        link.ledger.acked == [link.pair.logs[THEM].seq, link.pair.logs[ME].seq]
+        for a, b, name in honest_links(sim)
+        for link in (a.world.links[name], b.world.links[name])
+    )
+
+
 def no_room(sim: Any, call: Any) -> bool:
     """Whether a limit of the peering really leaves no room for a call."""
     target = sim.grids[call.args["target"]]

@@ -47,6 +47,8 @@ class Face(Rogue):
     told: list[bytes]
     heard_groups: list[tuple[int, list[bytes], lk.HeadSignature]]
     advertised = False
+    blind_at: int | None = None
+    """Seq of the neighbour's log from which on nothing is acknowledged any more."""
 
     def _take(self, frame: lk.Frame) -> None:
         before = len(self.facts)
@@ -93,6 +95,16 @@ class Face(Rogue):
                 self.send(frame.SerializeToString())
             else:
                 return
+
+    def write(self, kind: int, *, seen: int | None = None, at: int | None = None, **body: Any) -> int:
+        """Append an entry; one who withholds has seen nothing since a moment."""
+        return super().write(kind, seen=self.blind_at if seen is None else seen, at=at, **body)
+
+    def signature(self, **changes: Any) -> lk.HeadSignature:
+        """Sign; one who withholds acknowledges nothing since a moment."""
+        if self.blind_at is not None:
+            self.pair.unhandled = self.pair.logs[THEM].seq - self.blind_at
+        return super().signature(**changes)
 
     def spoken(self, frame: bytes) -> None:
         """Send, and keep a copy for replaying."""
@@ -362,6 +374,8 @@ def _jam(grid: HostileGrid, face: Face) -> None:
 
 def _raise_grants(grid: HostileGrid, face: Face) -> None:
     """Order, let work be done, and never agree to what it cost."""
+    if face.blind_at is None and "withhold" in grid.habits and grid._rng.random() < 0.5:
+        face.blind_at = face.pair.logs[THEM].seq
     for (payer, seq), hold in list(face.ledger.holds.items()):
         if payer == 0 and hold.state is HoldState.OPEN:
             body = pb.Grant(order_seq=seq, amount=hold.terms.max_charge)

@@ -31,7 +31,7 @@ from intertie_node.services.consumers import ConsumerDesk
 from intertie_node.services.turns import Step, Turns
 
 RETENTION_MS = 7 * 24 * 3_600_000
-TICK_MS, RARE_TICK_MS = 100, 7_000
+TICK_MS, DRAIN_TICK_MS, RARE_TICK_MS = 100, 400, 7_000
 FIRST_RETRY_MS, LAST_RETRY_MS = 100, 5_000
 PROBE = "probe"
 """An account with a budget for everything."""
@@ -280,7 +280,7 @@ class Node(SimNode):
         if not self.frozen:
             self.submit(self.grid.tick)
             self._dial_what_is_down()
-        self.after(RARE_TICK_MS if self.sim.lull else TICK_MS, self._tick)
+        self.after(RARE_TICK_MS if self.sim.lull else DRAIN_TICK_MS if self.sim.over else TICK_MS, self._tick)
 
     def _dial_what_is_down(self) -> None:
         """What `LinkService` does with a task a link: dial, and wait longer each time."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-SIZES = (2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 8, 12)
+SIZES = (2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 8, 12)
 SHAPES = ("line", "star", "ring", "random")
 BUSY_MS = 12_000
 CALM_MS = 3_000

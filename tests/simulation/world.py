@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from tests.kit.worlds import START, Network
+from tests.simulation import ending
 from tests.simulation.consumers import Consumers
 from tests.simulation.coverage import Coverage, kind_name
 from tests.simulation.crypto import keep_verifications
@@ -142,6 +143,10 @@ class Simulation(Network):
         self.play(self.now + 15_000)
         self.consumers.check_probes()
         self._drain()
+        for _ in range(200):
+            if self.judge.at_rest() and ending.acknowledged(self):
+                break
+            self.play(self.now + 50)
         self.judge.verdict()
 
     def _heal(self) -> None:
