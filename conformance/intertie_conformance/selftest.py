@@ -25,7 +25,9 @@ from intertie_conformance.verdicts import Outcome, Verdict
 
 ANSWER_S: Final = 1.0
 LIAR_S: Final = 0.3
-SLOW_AT_A_TIME: Final = 8
+AT_A_TIME: Final = 8
+"""Mutants that are tried beside each other: most of their time is waiting."""
+SLOW_AT_A_TIME: Final = 24
 RED: Final = frozenset({Verdict.FAIL, Verdict.NON_STRICT})
 
 
@@ -147,16 +149,21 @@ async def trial(made: Mutant, seed: str, *, others: bool) -> Trial:
 
 
 async def liars(seed: str) -> dict[str, list[str]]:
-    """Checks that liars have passed: none that refuses, and none at all of those that serve nothing."""
-    found: dict[str, list[str]] = {}
-    for liar, make in LIARS.items():
-        quick = [c for c in all_checks() if not c.slow]
-        outcomes = await judge(make("liar.example"), quick, seed, watch=False, answer_s=LIAR_S)
-        refusing = {c.name for c in all_checks() if c.refusal}
-        serves = liar == "says yes to everything"
-        passed = [o.check for o in outcomes if o.verdict is Verdict.PASS]
-        found[liar] = [name for name in passed if not serves or name in refusing]
-    return found
+    """Checks that liars have passed without having earned it.
+
+    Who closes or refuses every stream serves strangers honestly, and earns nothing else; who says yes to everything
+    earns no refusal.
+    """
+    quick = [c for c in all_checks() if not c.slow]
+    tried = await asyncio.gather(*(_lie(liar, quick, seed) for liar in LIARS))
+    return dict(zip(LIARS, tried, strict=True))
+
+
+async def _lie(liar: str, checks: Sequence[Check], seed: str) -> list[str]:
+    outcomes = await judge(LIARS[liar]("liar.example"), checks, seed, watch=False, answer_s=LIAR_S)
+    passed = {o.check for o in outcomes if o.verdict is Verdict.PASS}
+    yes = liar == "says yes to everything"
+    return [c.name for c in checks if c.name in passed and (c.refusal if yes else c.role != "stranger")]
 
 
 async def selftest(
@@ -164,10 +171,8 @@ async def selftest(
 ) -> Matrix:
     """All of it; `only` narrows the mutants by requirement or name and leaves honest grid and liars out."""
     matrix = Matrix()
-    if not only:
-        matrix.honest = await honest(seed)
-        matrix.unearned = await liars(seed)
-    turns = {True: asyncio.Semaphore(SLOW_AT_A_TIME), False: asyncio.Semaphore(1)}
+    whole = asyncio.gather(honest(seed), liars(seed)) if not only else None
+    turns = {True: asyncio.Semaphore(SLOW_AT_A_TIME), False: asyncio.Semaphore(AT_A_TIME)}
 
     async def tried(made: Mutant) -> Trial:
         async with turns[_is_slow(made)]:
@@ -177,6 +182,8 @@ async def selftest(
         return done
 
     matrix.trials = await asyncio.gather(*map(tried, _chosen(only)))
+    if whole is not None:
+        matrix.honest, matrix.unearned = await whole
     return matrix
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from intertie_conformance.roles.shop import Shop
     from intertie_conformance.roles.target import Target
 
+USUAL_S = 5.0
+"""The usual patience, for which longer bounds are written."""
+
 
 class Stage:
     """The surroundings of one check."""
@@ -38,6 +41,10 @@ class Stage:
         self._streams: list[GrpcStream] = []
         self.ends: list[Callable[[], Awaitable[None]]] = []
         """What else ends with the check."""
+
+    def within(self, seconds: float) -> float:
+        """A bound longer than `patience`, shorter where patience is."""
+        return max(4 * self.patience, seconds * self.patience / USUAL_S) if self.patience < USUAL_S else seconds
 
     def saw(self, what: str) -> None:
         """Note a right outcome that was observed: without one, no check passes."""

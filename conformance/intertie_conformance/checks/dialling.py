@@ -29,7 +29,7 @@ async def dials_again(stage: Stage) -> None:
     shop = await (await stage.shop()).up()
     frames = shop.frames
     await shop.hang_up()
-    await until(lambda: shop.frames is not frames and shop.frames, "the target dials again", 12.0)
+    await until(lambda: shop.frames is not frames and shop.frames, "the target dials again", stage.within(12.0))
     stage.saw("the target dialled again")
     await shop.up()
     await shop.still_buys()
@@ -45,7 +45,7 @@ async def inputs_again(stage: Stage) -> None:
     data, frames = shop.inputs.pop(bought.seq), shop.frames
     await shop.hang_up()
     shop.forget()
-    await until(lambda: shop.frames is not frames and shop.frames, "the target dials again", 12.0)
+    await until(lambda: shop.frames is not frames and shop.frames, "the target dials again", stage.within(12.0))
     await shop.wait(lambda: shop.phase is Phase.OPEN, "an open link, both logs whole again")
     if shop.inputs.get(bought.seq) != data:
         fail("the input beside the order again", shop.inputs.get(bought.seq))
@@ -83,7 +83,7 @@ async def crossing(stage: Stage, smaller: bool) -> None:
     if reasons != ["SUPERSEDED"] or any(frame.HasField("close") for frame in winner):
         fail("SUPERSEDED on the stream that does not stay, and no close on the other", reasons)
     if not smaller:
-        await shop.wait(lambda: any(frame.open for frame in mine.frames), "an Open on the stream that stays")
+        await until(lambda: any(f.open for f in mine.frames), "an Open on the stream that stays", stage.patience)
     stage.saw(f"the stream of the {'smaller' if smaller else 'larger'}-fingerprinted target was treated by the table")
 
 

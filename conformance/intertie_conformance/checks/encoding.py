@@ -249,7 +249,7 @@ async def payload_type(stage: Stage) -> None:
     await controlled(stage, act)
 
 
-@check("IT-ENC-036", role="honest peer")
+@check("IT-ENC-036", role="stranger")
 async def countersigned_bytes(stage: Stage) -> None:
     """The countersigned agreement holds the proposed payload byte by byte, unknown fields and all."""
     from intertie_conformance.grid.node import terms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from intertie.v1 import descriptor_pb2 as ds
+from intertie.v1 import entry_pb2 as pb
 from intertie.v1.agreement_pb2 import Agreement
 from intertie_conformance.checks import check
 from intertie_conformance.checks.frames import tariff
@@ -16,6 +17,7 @@ from intertie_conformance.wire import amounts, ids
 from intertie_conformance.wire.digests import TOTAL_BYTES
 from intertie_conformance.wire.status import Said
 
+K = pb.EntryKind
 INT64_MAX = 2**63 - 1
 
 
@@ -49,15 +51,18 @@ async def exact_products(stage: Stage) -> None:
 
 @check("IT-ENC-042", role="consumer", consumer=True, refusal=True)
 async def overflow(stage: Stage) -> None:
-    """A tariff under which a price leaves 2^63 - 1 makes calls fail with AMOUNT_OVERFLOW; a sound one sells."""
+    """Under a tariff that lifts a price above 2^63 - 1 nothing is ordered, at no price; under a sound one it is."""
     shop = await (await stage.shop()).up()
     shop.sell(markup_num=2**62)
     await shop.expect_signed()
-    said = await shop.consumer.call(invocation(shop.ref("echo"), {"x": 1}, max_charge=INT64_MAX))
+    wanted = invocation(shop.ref("echo"), {"x": 1}, max_charge=INT64_MAX, first_grant=1)
+    said = await shop.consumer.call(wanted, 3.0)
     reason = said.reason if isinstance(said, Said) else said.problem.reason
-    if reason != "AMOUNT_OVERFLOW":
-        fail("AMOUNT_OVERFLOW", said)
-    stage.saw("the call was refused with AMOUNT_OVERFLOW")
+    if reason not in ("AMOUNT_OVERFLOW", "OFFER_UNKNOWN"):
+        fail("AMOUNT_OVERFLOW, or OFFER_UNKNOWN where such offers are left out (IT-CAT-089)", said)
+    if any(fact.entry.kind == K.ENTRY_KIND_ORDER for fact in shop.facts):
+        fail("no order at a price that cannot be stated", "an order")
+    stage.saw(f"the call was refused with {reason} and nothing was ordered")
     shop.sell()
     await shop.expect_signed()
     await shop.still_buys()

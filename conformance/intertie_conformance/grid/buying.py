@@ -86,9 +86,8 @@ class Buyer:
         self.purchases: dict[tuple[bytes, int], Purchase] = {}
 
     def place(self, run: Run, route: Route, offer: Offered) -> Purchase:
-        """Order. Raises: Refusal AMOUNT_OVERFLOW."""
+        """Order."""
         link, request, data = route.link, run.request, run.request.input.data
-        link.rules.price_fits(link.rules.priced(offer, route.tariff))
         nonce = link.rules.order_nonce_of(run, os.urandom(16))
         fields: dict[str, object] = {
             "id": request.id,

@@ -6,13 +6,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from intertie.v1 import directory_pb2 as dr
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Envelope
+from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.grid.link import Link
 from intertie_conformance.grid.node import Grid
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.grid.streams import GrpcStream
+from intertie_conformance.wire.amounts import Price
 from intertie_conformance.wire.keys import PublicKeys
 from intertie_conformance.wire.refusal import Refusal
 
@@ -75,6 +78,11 @@ class _Yes(Rules):
         except Refusal:
             return pb.Entry()
 
+    def priced(self, offer: Offered, tariff: pb.Tariff) -> list[Price] | None:
+        """A price, whatever it is worth."""
+        lines = super().priced(offer, tariff)
+        return offer.prices if lines is None else lines
+
     def open_signed(self, sealed: bytes, keys: PublicKeys) -> bytes:
         """Whoever has signed."""
         return Envelope.FromString(sealed).payload
@@ -103,13 +111,22 @@ def _silence(rules: type[Rules]) -> Callable[[], Rules]:
     return type("Yes", (rules,), made)
 
 
-def yes_sayer(name: str) -> Grid:
-    """A grid that says yes to everything."""
-    return Grid(name, _silence(_Yes)())
+class YesSayer(Grid):
+    """Says yes to everything, to proposals that it cannot read as well."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, _silence(_Yes)())
+
+    def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
+        """Accepted."""
+        try:
+            return super().proposed(request)
+        except Refusal:
+            return dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=request.agreement)
 
 
 LIARS: Final[Mapping[str, Callable[[str], Grid]]] = {
     "closes every stream": Closer,
     "answers everything with an error": Refuser,
-    "says yes to everything": yes_sayer,
+    "says yes to everything": YesSayer,
 }

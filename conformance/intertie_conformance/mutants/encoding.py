@@ -267,12 +267,12 @@ class Floats(Rules):
 
 
 @mutant("IT-ENC-042")
-class Overflows(Rules):
-    """Calls a price that does not fit a missing way."""
+class Wraps(Rules):
+    """Computes prices modulo 2^63."""
 
-    def price_fits(self, prices: Sequence[Price] | None) -> None:
-        if prices is None:
-            raise Refusal("NO_ROUTE", "There is no way.")
+    def priced(self, offer: Offered, tariff: pb.Tariff) -> list[Price] | None:
+        lines = amounts.under_tariff(offer.prices, tariff.markup_num, tariff.markup_den, tariff.fee)
+        return [(unit, num % 2**63, den % 2**63 or 1) for unit, num, den in lines]
 
 
 @mutant("IT-ENC-045")

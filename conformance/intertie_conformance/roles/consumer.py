@@ -45,7 +45,7 @@ class Consumer:
 
     async def offer(self, ref: str, seconds: float = 10.0) -> ct.ListedOffer:
         """Wait until the target lists an offer with prices: there is a way to it. Raises: Failed."""
-        end = asyncio.get_running_loop().time() + seconds
+        end = asyncio.get_running_loop().time() + self._stage.within(seconds)
         request = ct.CatalogServiceGetRequest(ref=ref)
         got = "no prices: there is no way to it"
         while True:
@@ -65,7 +65,7 @@ class Consumer:
         self._stage.trace.note("consumer", f"→ Call {wanted.offer}, max_charge {wanted.max_charge}")
         try:
             answer = await self.invocations.Call(
-                iv.CallRequest(invocation=wanted), metadata=self.metadata, timeout=seconds
+                iv.CallRequest(invocation=wanted), metadata=self.metadata, timeout=self._stage.within(seconds)
             )
         except grpc.aio.AioRpcError as error:
             self._stage.trace.note("consumer", f"← {said(error)}")

@@ -185,7 +185,8 @@ class Shop(Peer):
         """Wait until the target has dialled."""
         from intertie_conformance.roles.waiting import until
 
-        await until(lambda: self._now is not None and self.frames, "the target dials its peer", seconds)
+        bound = self.stage.within(seconds)
+        await until(lambda: self._now is not None and self.frames, "the target dials its peer", bound)
 
     async def leave(self) -> None:
         """End everything: the door is shut."""
