@@ -19,7 +19,8 @@ def folder() -> Traversable:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "protocol" / "registry"
 
 
-def _table(name: str) -> dict[str, dict[str, Any]]:
+@cache
+def table(name: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads((folder() / f"{name}.toml").read_text(encoding="utf-8"))
 
 
@@ -44,11 +45,11 @@ class ErrorRow:
 
 
 LIMITS: Final[Mapping[str, Limit]] = {
-    name: Limit(row["minimum"], row["default"], row["maximum"]) for name, row in _table("limits").items()
+    name: Limit(row["minimum"], row["default"], row["maximum"]) for name, row in table("limits").items()
 }
 ERRORS: Final[Mapping[str, ErrorRow]] = {
     name: ErrorRow(row["grpc_code"], row["http_status"], row["retry"], row["fault"], tuple(row.get("metadata", ())))
-    for name, row in _table("errors").items()
+    for name, row in table("errors").items()
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from intertie.v1 import catalog_pb2 as ct
 from intertie.v1.catalog_pb2 import Advertisement, CatalogRoot, Offer, OriginRoute
 from intertie_conformance.wire import envelope
-from intertie_conformance.wire.amounts import Price
+from intertie_conformance.wire.amounts import INT64_MAX, Price
 from intertie_conformance.wire.digests import multihash
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ HOUR_MS: Final = 3_600_000
 ASSET: Final = ("XTS", 6)
 METERED: Final = ("llm.output.token", "mcp.call", "rag.query", "sim.step")
 _BASE: Final[list[Price]] = [("order", 10, 1), ("order.failed", 2, 1), ("order.canceled", 5, 1)]
-_INTEGER: Final = {"type": "integer", "minimum": 0}
 
 
 class Offered(NamedTuple):
@@ -40,28 +39,49 @@ class Offered(NamedTuple):
         return cls(data, Offer.FromString(data), multihash(data))
 
 
-_OFFERS: Final[dict[str, tuple[list[str], dict[str, object] | None, list[Price]]]] = {
-    "echo": (["idempotent"], None, []),
-    "delay": (["idempotent", "cancelable"], {"ms": _INTEGER}, []),
+def _object(properties: dict[str, object], *required: str) -> dict[str, object]:
+    made = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**made, "required": list(required)} if required else made
+
+
+def _integer(least: int, most: int) -> dict[str, object]:
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+_MESSAGE: Final = {"type": "string", "maxLength": 256}
+_OFFERS: Final[dict[str, tuple[list[str], dict[str, object], list[Price]]]] = {
+    "echo": (["idempotent"], {}, []),
+    "delay": (["idempotent", "cancelable"], _object({"ms": _integer(0, 600_000)}, "ms"), []),
     "meter": (
         ["idempotent"],
-        {"usage": {"type": "object"}, "steps": _INTEGER},
+        _object(
+            {"usage": _object({unit: _integer(0, INT64_MAX) for unit in METERED}), "steps": _integer(1, 1_000)}, "usage"
+        ),
         [("llm.output.token", 1, 10), ("rag.query", 1000, 1), ("mcp.call", 7, 3), ("sim.step", 1, 1)],
     ),
     "stream": (
         ["streaming", "idempotent", "cancelable"],
-        {"chunks": _INTEGER, "bytes": _INTEGER, "delay_ms": _INTEGER},
+        _object(
+            {"chunks": _integer(0, 10_000), "bytes": _integer(1, 16_384), "delay_ms": _integer(0, 10_000)},
+            "chunks",
+            "bytes",
+        ),
         [("text.output.byte", 1, 10)],
     ),
-    "ask": (["input-required"], {"prompt": {"type": "string"}}, []),
+    "ask": (["input-required"], _object({"prompt": _MESSAGE}), []),
     "fail": (
         ["idempotent"],
-        {"message": {"type": "string"}, "steps": _INTEGER, "as": {"enum": ["failure", "tool-error"]}},
+        _object({"message": _MESSAGE, "steps": _integer(0, 1_000), "as": {"enum": ["failure", "tool-error"]}}),
         [("sim.step", 1, 1)],
     ),
-    "refuse": (["idempotent"], {"message": {"type": "string"}}, []),
+    "refuse": (["idempotent"], _object({"message": _MESSAGE}), []),
 }
-"""The conformance offers: features, properties of the input (None: anything), prices beside those of orders."""
+"""The conformance offers: features, schema of the input, prices beside those of orders."""
+
+
+def input_schema(name: str) -> bytes:
+    """The input schema of a conformance offer by its full name."""
+    return json.dumps(_OFFERS[name.removeprefix("conformance/")][1]).encode()
 
 
 def conformance_offers(origin: bytes) -> list[Offered]:
@@ -69,10 +89,7 @@ def conformance_offers(origin: bytes) -> list[Offered]:
     return [_offer(origin, name, *parts) for name, parts in _OFFERS.items()]
 
 
-def _offer(
-    origin: bytes, name: str, features: list[str], properties: dict[str, object] | None, prices: list[Price]
-) -> Offered:
-    schema = {"type": "object", "properties": properties, "additionalProperties": False} if properties else {}
+def _offer(origin: bytes, name: str, features: list[str], schema: dict[str, object], prices: list[Price]) -> Offered:
     made = Offer(
         kind=ct.OFFER_KIND_TOOL,
         name=f"conformance/{name}",
@@ -92,7 +109,7 @@ def _offer(
     return Offered.of(made.SerializeToString())
 
 
-def seal_root(me: Identity, now: int, offers: Iterable[bytes], **changes: object) -> bytes:
+def seal_root(me: Identity, now: int, offers: Iterable[bytes], /, **changes: object) -> bytes:
     """The signed root of offers, given by digest; `changes` replace fields."""
     fields: dict[str, object] = {
         "origin": me.fingerprint,

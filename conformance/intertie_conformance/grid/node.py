@@ -52,7 +52,9 @@ class Grid:
     def __init__(self, name: str, rules: Rules | None = None) -> None:
         self.me = Identity(name)
         self.rules = rules or Rules()
-        self.offers = catalog.conformance_offers(self.me.fingerprint)
+        made = catalog.conformance_offers(self.me.fingerprint)
+        made = [catalog.Offered.of(self.rules.own_offer(offer.message).SerializeToString()) for offer in made]
+        self.offers = self.rules.own_offers(made)
         self.seller = Seller({offer.digest: offer for offer in self.offers})
         own = {f"{name}/{offer.message.name}": offer for offer in self.offers}
         self.buyer = Buyer(Routes(self.rules, self.me.fingerprint, own))
@@ -248,12 +250,11 @@ class Grid:
             if link.phase is not Phase.OPEN:
                 self.buyer.routes.down(link)
 
-    def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[bytes]:
+    def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[lk.SyncCatalogResponse]:
         """Offers for a peer. Raises: Refusal UNKNOWN_GENESIS."""
         link = self.links.get(request.genesis)
-        if link is None or link.peer.fingerprint != fingerprint:
-            raise Refusal("UNKNOWN_GENESIS", "No peering with this grid has that genesis.")
-        return [offer.data for offer in self.offers if offer.digest not in request.have]
+        self.rules.sync_link(request, fingerprint, link)
+        return self.rules.sync_answer(self.rules.sync_offers(request, self.offers))
 
     # -- links (link.Handler) ---------------------------------------------------------------------
 
@@ -263,12 +264,10 @@ class Grid:
         now, tariffs = now_ms(), link.logs.account.tariffs[ME]
         seq = next((s for s, t in tariffs.items() if t.expires_at > now + catalog.HOUR_MS // 2), 0)
         if not seq:
-            expires = now + catalog.HOUR_MS
-            body = pb.Tariff(origin=self.me.fingerprint, markup_num=1, markup_den=1, expires_at=expires)
-            seq = link.write(entry(K.ENTRY_KIND_TARIFF, tariff=body))
+            seq = link.write(entry(K.ENTRY_KIND_TARIFF, tariff=self.rules.own_tariff(self.me, now)))
         self._epochs += 1
-        root = catalog.seal_root(self.me, now, [offer.digest for offer in self.offers])
-        link.advertise(*catalog.advertisements(self.me, root, seq, self._epochs))
+        root = self.rules.own_root(self.me, now, [offer.digest for offer in self.offers])
+        link.advertise(*self.rules.own_round(link, root, seq, self._epochs))
         self.seller.reopened(link)
         self.buyer.resume(link)
 

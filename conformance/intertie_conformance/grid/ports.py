@@ -41,8 +41,8 @@ class PeerSide(Protocol):
         """A stream has ended."""
         ...
 
-    def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[bytes]:
-        """Offers for a peer. Raises: Refusal."""
+    def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[lk.SyncCatalogResponse]:
+        """What a peer is answered. Raises: Refusal."""
         ...
 
 
@@ -146,13 +146,12 @@ class PeerFace:
     async def _sync(self, request: lk.SyncCatalogRequest, context: Any) -> AsyncIterator[lk.SyncCatalogResponse]:
         fingerprint = await self._caller(context)
         try:
-            offers = self._side.offers_for(fingerprint, request)
+            items = self._side.offers_for(fingerprint, request)
         except Refusal as refusal:
             await abort(context, refusal)
             return
-        for data in offers:
-            yield lk.SyncCatalogResponse(offer=data)
-        yield lk.SyncCatalogResponse(end=len(offers))
+        for item in items:
+            yield item
 
     async def _transfer(self, _: Any, context: Any) -> None:
         await self._caller(context)

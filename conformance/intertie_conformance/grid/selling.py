@@ -331,7 +331,10 @@ class Seller:
         problem = Refusal("CANCELED", "The work was stopped.")
         if job.task is None:
             self._end_waiting(job, problem, TASK_STATE_CANCELED)
-        elif "cancelable" in job.offer.message.features or job.reply is not None:
+        elif (
+            job.link.rules.stops(job.offer.message.name, "cancelable" in job.offer.message.features)
+            or job.reply is not None
+        ):
             job.task.cancel()
             job.end(job.link.rules.canceled_state(), Payload(), problem.problem())
 

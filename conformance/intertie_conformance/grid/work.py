@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from intertie.v1.envelope_pb2 import Payload
-from intertie_conformance.grid.catalog import METERED
+from intertie_conformance.grid import schema as schemas
+from intertie_conformance.grid.catalog import input_schema
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
     from intertie_conformance.grid.selling import Job
 
-LETTERS: Final = b"abcdefghijklmnopqrstuvwxyz"
-JSON: Final = "application/json"
-
 
 class Unwilling(Refusal):
     """Refused before any work: the order is rejected, not failed."""
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Unwilling:
+        """A refusal before any work."""
+        return cls(refusal.reason, refusal.message, **refusal.metadata)
 
 
 class ToolError(Exception):
@@ -30,97 +32,72 @@ class ToolError(Exception):
         self.output = output
 
 
-def _json(value: object) -> Payload:
-    return Payload(media_type=JSON, data=json.dumps(value, separators=(",", ":")).encode())
-
-
-def _read(data: bytes, required: Mapping[str, type], optional: Mapping[str, type]) -> dict[str, Any]:
+def _read(job: Job) -> dict[str, Any]:
     """The input as an object with these members. Raises: Unwilling INPUT_INVALID."""
     try:
-        value = json.loads(data)
-    except ValueError:
-        raise Unwilling("INPUT_INVALID", "The input is no JSON.") from None
-    kinds: dict[str, type] = {**required, **optional}
-    if not isinstance(value, dict) or not set(required) <= set(value) <= set(kinds):
-        raise Unwilling("INPUT_INVALID", "The input has not the members that the schema asks for.")
-    for name, item in value.items():
-        if not isinstance(item, kinds[name]) or isinstance(item, bool) or (isinstance(item, int) and item < 0):
-            raise Unwilling("INPUT_INVALID", f"The member {name} does not fit the schema.")
-    return value
+        value = job.link.rules.check_input(job.offer.message.input_schema, job.input)
+    except Refusal as refusal:
+        raise Unwilling.of(refusal) from None
+    return value if isinstance(value, dict) else {}
 
 
 async def echo(job: Job) -> Payload:
     """Returns its input."""
-    return Payload(media_type=job.hold.order.input.media_type, data=job.input)
+    _read(job)
+    return job.link.rules.echoes(job.hold.order.input.media_type, job.input)
 
 
 async def delay(job: Job) -> Payload:
     """Waits."""
-    ms = _read(job.input, {"ms": int}, {})["ms"]
+    rules, ms = job.link.rules, _read(job).get("ms", 0)
     job.begin()
-    await asyncio.sleep(ms / 1_000)
-    return _json({"ms": ms})
+    await asyncio.sleep(rules.delays(int(ms)))
+    return rules.delayed(ms)
 
 
 async def meter(job: Job) -> Payload:
     """Meters what it is told to, in steps."""
-    wanted = _read(job.input, {"usage": dict}, {"steps": int})
-    usage, steps = wanted["usage"], wanted.get("steps", 1)
-    if not set(usage) <= set(METERED) or not all(isinstance(n, int) and n >= 0 for n in usage.values()) or not steps:
-        raise Unwilling("INPUT_INVALID", "The usage does not fit the schema.")
+    rules, wanted = job.link.rules, _read(job)
+    usage = {unit: int(quantity) for unit, quantity in wanted.get("usage", {}).items()}
     job.begin()
-    for step in range(1, steps + 1):
-        for unit in sorted(usage):
-            increase = usage[unit] * step // steps - usage[unit] * (step - 1) // steps
-            if increase:
-                await job.meter({unit: increase})
-    return _json({"usage": usage})
+    for unit, increase in rules.meters(usage, int(wanted.get("steps", 1))):
+        await job.meter({unit: increase})
+    return rules.metered(usage)
 
 
 async def stream(job: Job) -> Payload:
     """Streams the alphabet."""
-    wanted = _read(job.input, {"chunks": int, "bytes": int}, {"delay_ms": int})
-    size = wanted["bytes"]
-    letters = LETTERS * (size // len(LETTERS) + 2)
+    rules, wanted = job.link.rules, _read(job)
     job.begin()
-    for number in range(wanted["chunks"]):
-        if number and wanted.get("delay_ms"):
-            await asyncio.sleep(wanted["delay_ms"] / 1_000)
-        first = number * size % len(LETTERS)
-        await job.chunk(letters[first : first + size])
-    return Payload()
+    for number in range(int(wanted.get("chunks", 0))):
+        await asyncio.sleep(rules.stream_pause(number, int(wanted.get("delay_ms", 0))))
+        await job.chunk(rules.streams(number, int(wanted["bytes"])))
+    return rules.streamed()
 
 
 async def ask(job: Job) -> Payload:
     """Asks once, returns the reply."""
-    prompt = _read(job.input, {}, {"prompt": str}).get("prompt", "input, please")
+    rules, prompt = job.link.rules, _read(job).get("prompt", "input, please")
     job.begin()
-    reply = await job.ask(prompt, b'{"type":"object"}')
-    try:
-        good = isinstance(json.loads(reply), dict)
-    except ValueError:
-        good = False
-    if not good:
-        raise Refusal("INPUT_INVALID", "The reply is no JSON object.")
-    return Payload(media_type=JSON, data=reply)
+    return rules.answered_ask(await job.ask(*rules.asks(prompt)))
 
 
 async def fail(job: Job) -> Payload:
     """Fails as asked."""
-    wanted = _read(job.input, {}, {"message": str, "steps": int, "as": str})
+    rules, wanted = job.link.rules, _read(job)
     message = wanted.get("message", "failed as asked")
     job.begin()
-    if wanted.get("steps"):
-        await job.meter({"sim.step": wanted["steps"]})
+    steps = rules.failing_steps(int(wanted.get("steps", 0)))
+    if steps:
+        await job.meter({"sim.step": steps})
     if wanted.get("as") == "tool-error":
-        raise ToolError(_json({"message": message}))
-    raise Refusal("EXECUTION_FAILED", message)
+        raise ToolError(rules.tool_error(message))
+    raise rules.failure(message)
 
 
 async def refuse(job: Job) -> Payload:
     """Refuses."""
-    wanted = _read(job.input, {}, {"message": str})
-    raise Unwilling("PERMISSION_DENIED", wanted.get("message", "refused as asked"))
+    raise Unwilling.of(job.link.rules.refusal(_read(job).get("message", "refused as asked")))
 
 
 WORK: Final[Mapping[str, Callable[[Job], Awaitable[Payload]]]] = {
@@ -134,20 +111,11 @@ WORK: Final[Mapping[str, Callable[[Job], Awaitable[Payload]]]] = {
 }
 
 
-_INPUTS: Final[Mapping[str, tuple[dict[str, type], dict[str, type]]]] = {
-    "conformance/delay": ({"ms": int}, {}),
-    "conformance/meter": ({"usage": dict}, {"steps": int}),
-    "conformance/stream": ({"chunks": int, "bytes": int}, {"delay_ms": int}),
-    "conformance/ask": ({}, {"prompt": str}),
-    "conformance/fail": ({}, {"message": str, "steps": int, "as": str}),
-    "conformance/refuse": ({}, {"message": str}),
-}
-
-
 def check(name: str, data: bytes) -> None:
     """Whether an input fits an offer's schema. Raises: Unwilling INPUT_INVALID."""
-    if name in _INPUTS:
-        _read(data, *_INPUTS[name])
+    _, fault = schemas.read(input_schema(name), data)
+    if fault is not None:
+        raise Unwilling("INPUT_INVALID", "The input does not fit the schema.", path=fault.path, rule=fault.rule)
 
 
 def is_allowed(place: str, codes: Sequence[str]) -> bool:

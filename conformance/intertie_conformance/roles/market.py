@@ -74,7 +74,7 @@ class Door(PeerFace):
     def ended(self, stream: GrpcStream) -> None:
         """Not reached."""
 
-    def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[bytes]:
+    def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[lk.SyncCatalogResponse]:
         """Not reached."""
         return ()
 

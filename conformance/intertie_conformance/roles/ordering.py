@@ -48,8 +48,11 @@ async def offer(peer: Peer, name: str) -> Offered:
 
 def tariff(peer: Peer) -> tuple[int, pb.Tariff]:
     """(seq, tariff) that the target advertises for its own origin."""
-    seq = peer.routes[peer.peer.fingerprint].tariff_seq
-    return seq, peer.logs.account.tariffs[THEM][seq]
+    route = peer.routes.get(peer.peer.fingerprint)
+    tariffs = peer.logs.account.tariffs[THEM]
+    if route is None or route.tariff_seq not in tariffs:
+        fail("the target advertises its own origin under a tariff that it wrote", "no such route")
+    return route.tariff_seq, tariffs[route.tariff_seq]
 
 
 async def make_order(peer: Peer, name: str, value: object, **changes: Any) -> tuple[pb.Order, bytes]:

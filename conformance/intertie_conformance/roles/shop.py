@@ -105,10 +105,11 @@ class Door:
         if self.shop is not None:
             self.shop.ended(stream)
 
-    def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[bytes]:
+    def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[lk.SyncCatalogResponse]:
         """The conformance offers."""
         found = self.shop.offered.values() if self.shop is not None else ()
-        return [offer.data for offer in found if offer.digest not in request.have]
+        wanted = [offer.data for offer in found if offer.digest not in request.have]
+        return [*(lk.SyncCatalogResponse(offer=data) for data in wanted), lk.SyncCatalogResponse(end=len(wanted))]
 
 
 class Bought:

@@ -8,6 +8,7 @@ from intertie_conformance.grid.rules.executing import ExecutingRules
 from intertie_conformance.grid.rules.frames import FrameRules
 from intertie_conformance.grid.rules.invoking import InvokingRules
 from intertie_conformance.grid.rules.listing import ListingRules
+from intertie_conformance.grid.rules.offering import OfferingRules
 from intertie_conformance.grid.rules.opening import OpeningRules
 from intertie_conformance.grid.rules.paying import PayingRules
 from intertie_conformance.grid.rules.peering import PeeringRules
@@ -16,6 +17,7 @@ from intertie_conformance.grid.rules.routing import RoutingRules
 from intertie_conformance.grid.rules.selling import SellingRules
 from intertie_conformance.grid.rules.speaking import SpeakingRules
 from intertie_conformance.grid.rules.telling import TellingRules
+from intertie_conformance.grid.rules.working import WorkingRules
 
 
 class Rules(
@@ -31,7 +33,9 @@ class Rules(
     PayingRules,
     ExecutingRules,
     RoutingRules,
+    OfferingRules,
     ListingRules,
     ProvingRules,
+    WorkingRules,
 ):
     """The honest grid."""

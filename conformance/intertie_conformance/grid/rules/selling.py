@@ -115,8 +115,8 @@ class SellingRules:
 
     def order_tariff_time(self, link: Link, hold: Hold) -> None:
         """The tariff has not expired, max_skew in the payer's favour."""
-        tariff = link.logs.account.tariffs[0][hold.order.tariff_seq]
-        if tariff.expires_at + link.terms.max_skew_ms < link.now():
+        tariff = link.logs.account.tariffs[0].get(hold.order.tariff_seq)
+        if tariff is not None and tariff.expires_at + link.terms.max_skew_ms < link.now():
             raise self.price_changed(link, "The tariff of an order has expired.")
 
     def price_changed(self, link: Link, message: str) -> Refusal:
