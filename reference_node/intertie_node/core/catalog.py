@@ -20,6 +20,8 @@ from intertie_node.core.effects import Effects
 from intertie_node.core.ledger import TariffTerms
 
 ORDER_UNIT = "order"
+MAX_UNIT = 64
+"""Characters of a unit's name, so that an order's lines fit an entry."""
 Prices = tuple[tuple[str, int, int], ...]
 """(unit, num, den): num/den minor units per atom."""
 
@@ -79,6 +81,8 @@ def known_offer(origin: bytes, grid: str, data: bytes) -> KnownOffer:
         raise IntertieError("INVALID_ARGUMENT", f"The offer {offer.name} is not one of {grid}'s.")
     if not offer.name or len(offer.name) > 128 or len(prices) > 16 or len({p[0] for p in prices}) < len(prices):
         raise IntertieError("INVALID_ARGUMENT", f"An offer of {grid} has a bad name or bad price lines.")
+    if any(len(unit) > MAX_UNIT for unit, _, _ in prices):
+        raise IntertieError("INVALID_ARGUMENT", f"The offer {grid}/{offer.name} prices a unit of too long a name.")
     if any(num < 0 or den <= 0 for _, num, den in prices):
         raise IntertieError("INVALID_ARGUMENT", f"The offer {grid}/{offer.name} has a price that is no price.")
     return KnownOffer(origin, grid, multihash(data), data, offer, prices)

@@ -162,7 +162,7 @@ def _checked(world: World, link: Link, item: Advertisement, fx: Effects) -> Rout
     if origin.fingerprint != path[-1]:
         raise IntertieError("DESCRIPTOR_INVALID", "The descriptor chain is not the advertised origin's.")
     _check_name(world, origin)
-    payload = envelope.unseal(body.root, envelope.CATALOG_ROOT, signing_keys_at(origin, now)).payload
+    payload = envelope.unseal(body.root, envelope.CATALOG_ROOT, signing_keys_at(_newest(world, origin), now)).payload
     root = parse(CatalogRoot, payload, envelope.MAX_BYTES)
     offers = check_root(root, origin.fingerprint, now)
     tariff = link.ledger.tariffs[THEM].get(body.tariff_seq)
@@ -183,6 +183,12 @@ def _checked(world: World, link: Link, item: Advertisement, fx: Effects) -> Rout
         descriptors=tuple(body.descriptors),
         epoch=item.epoch,
     )
+
+
+def _newest(world: World, origin: VerifiedDescriptor) -> VerifiedDescriptor:
+    """The newest known descriptor of an origin: an older chain that is shown again brings no old key back."""
+    known = world.executors.get(origin.fingerprint)
+    return known if known is not None and known.version > origin.version else origin
 
 
 def _has_room(world: World, key: tuple[str, bytes]) -> bool:
