@@ -43,6 +43,7 @@ class Catalog(catalog_pb2_grpc.CatalogServiceServicer):
         try:
             account_of(self._grid, context)
             offer = self._rules.resolve(request.ref, self._routes.known(), self._routes.own)
+            self._rules.within_reach(offer, self._routes, request.ref)
         except Refusal as refusal:
             await abort(context, self._rules.unknown_offer(refusal))
             raise

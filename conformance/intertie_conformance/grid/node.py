@@ -67,6 +67,8 @@ class Grid:
         self._accepted: dict[bytes, dr.ProposeResponse] = {}
         """Digest of the proposal → answer."""
         self._epochs = 0
+        self._held: dict[Link, list[tuple[GrpcStream, bytes]]] = {}
+        """Frames that wait until offers are fetched: of no honest grid."""
         self._servers: list[grpc.aio.Server] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -85,6 +87,7 @@ class Grid:
         self.public = f"{host}:{port}"
         self._servers.append(server)
         self.me.describe(self.public, self.peer)
+        self.buyer.routes.origins[self.me.fingerprint] = self.me.described
         self.spawn(self._tick())
 
     async def _tick(self) -> None:
@@ -146,6 +149,7 @@ class Grid:
     def join(self, peer: Described, agreed: Agreed) -> Link:
         """A peering stands: keep its link, and dial where the peer has an address."""
         self.peers[peer.fingerprint] = peer
+        self.buyer.routes.origins.setdefault(peer.fingerprint, peer)
         link = self.links[agreed.genesis] = Link(self.me, peer, agreed, self.rules, now_ms, self)
         if self.dials(link):
             self.spawn(self._keep(link))
@@ -229,8 +233,13 @@ class Grid:
 
     def _heard(self, stream: GrpcStream, data: bytes) -> None:
         link = self._by_stream[stream]
+        if link in self._held:
+            self._held[link].append((stream, data))
+            return
         link.hear(stream, data)
         self.peers[link.peer.fingerprint] = link.peer
+        known = self.buyer.routes.origins
+        known[link.peer.fingerprint] = self.rules.newest(known.get(link.peer.fingerprint), link.peer)
         if link.fault is not None and link.stream is None:
             for other in self.rules.closes_with(link, list(self.links.values())):
                 if other.stream is not None:
@@ -308,7 +317,11 @@ class Grid:
         address = peer.addresses(ds.ENDPOINT_KIND_PEER)[0]
         have = [digest for digest in route.root.offers if digest in routes.offers]
         request = lk.SyncCatalogRequest(genesis=route.link.genesis, root=route.root_digest, have=have)
+        if not self.rules.fetches_beside():
+            self._held[route.link] = []
         items = await sync_catalog(address, self.me, peer, request)
+        for stream, data in self._held.pop(route.link, []):
+            self._heard(stream, data)
         if self.rules.fetched_whole(any(item.WhichOneof("item") == "end" for item in items)):
             routes.fetched(route, [item.offer for item in items if item.WhichOneof("item") == "offer"])
         for offer in list(routes.offers.values()):

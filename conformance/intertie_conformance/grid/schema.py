@@ -65,3 +65,9 @@ def _members(schema: Mapping[str, Any], value: Mapping[str, Any], path: str) -> 
         return Fault(path, "additionalProperties")
     found = (fault(known[name], item, f"{path}.{name}") for name, item in value.items() if name in known)
     return next((bad for bad in found if bad is not None), None)
+
+
+def references(schema: bytes) -> list[str]:
+    """Addresses to which the top of a schema refers."""
+    value = json.loads(schema or b"{}")
+    return [str(value[key]) for key in ("$schema", "$ref") if isinstance(value, dict) and "//" in str(value.get(key))]

@@ -20,6 +20,7 @@ from intertie_conformance.wire.status import Said, said
 if TYPE_CHECKING:
     from intertie_conformance.stage import Stage
 
+OUT = ("OFFER_UNKNOWN", "PEER_UNAVAILABLE", "NO_ROUTE")
 LIST_S = 5.0
 """How long an offer may take to be listed after its origin was advertised."""
 
@@ -75,18 +76,18 @@ class Customer:
         """A Watch call: read changes from it."""
         return self.catalog.Watch(ct.WatchRequest(), metadata=self._auth)
 
-    async def expect_listed(self, ref: str, digest: bytes = b"") -> ct.ListedOffer:
+    async def expect_listed(self, ref: str, digest: bytes = b"", seconds: float = LIST_S) -> ct.ListedOffer:
         """Wait until an offer is listed, of a digest if one is given, with prices."""
-        found = await self._listed(lambda seen: bool(seen.prices) and digest in (b"", seen.digest), ref)
+        found = await self._listed(lambda seen: bool(seen.prices) and digest in (b"", seen.digest), ref, seconds)
         self._stage.saw(f"{ref} is listed")
         return found
 
     async def expect_unlisted(self, ref: str) -> None:
-        """Wait until an offer cannot be ordered any more: unknown, or without a price."""
+        """Wait until an offer cannot be ordered any more: unknown, out of reach, or without a price."""
         end = asyncio.get_running_loop().time() + max(self._bound, 1.0)
         while True:
             seen = await self.get(ref)
-            if (isinstance(seen, Said) and seen.reason == "OFFER_UNKNOWN") or (
+            if (isinstance(seen, Said) and seen.reason in OUT) or (
                 isinstance(seen, ct.ListedOffer) and not seen.prices
             ):
                 self._stage.saw(f"{ref} cannot be ordered")
@@ -95,8 +96,8 @@ class Customer:
                 fail(f"{ref} is withdrawn", seen if isinstance(seen, Said) else "it is listed with prices")
             await asyncio.sleep(0.02)
 
-    async def _listed(self, look: Any, ref: str) -> ct.ListedOffer:
-        end = asyncio.get_running_loop().time() + max(self._bound, 1.0)
+    async def _listed(self, look: Any, ref: str, seconds: float) -> ct.ListedOffer:
+        end = asyncio.get_running_loop().time() + min(seconds, max(self._bound, seconds / 4))
         while True:
             seen = await self.get(ref)
             if isinstance(seen, ct.ListedOffer) and look(seen):

@@ -95,8 +95,8 @@ class Market(Peer):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.goods: dict[bytes, Offered] = {}
-        """Offers that are served, by digest."""
+        self.roots: dict[bytes, tuple[Offered, ...]] = {}
+        """Offers that are served, by the digest of their root."""
         self.sync: Sync = self.serve_offers
         """How SyncCatalog is answered."""
         self.epoch = 0
@@ -142,14 +142,20 @@ class Market(Peer):
 
     def root(self, *offers: Offered, origin: Identity | None = None, **changes: Any) -> bytes:
         """A signed root of offers; from now on they are served."""
-        self.goods.update({offer.digest: offer for offer in offers})
         now = now_ms()
         self._version = max(self._version + 1, now)
-        return seal_root(origin or self.me, now, {o.digest for o in offers}, **{"version": self._version, **changes})
+        digests = {offer.digest for offer in offers}
+        sealed = seal_root(origin or self.me, now, digests, **{"version": self._version, **changes})
+        self.serve(sealed, *offers)
+        return sealed
+
+    def serve(self, sealed: bytes, *offers: Offered) -> None:
+        """From now on these offers are served for a root."""
+        self.roots[multihash(envelope.peek(sealed).payload)] = offers
 
     async def serve_offers(self, request: lk.SyncCatalogRequest) -> AsyncIterator[lk.SyncCatalogResponse]:
-        """Every offer that is not held, and the end."""
-        wanted = [offer for digest, offer in self.goods.items() if digest not in request.have]
+        """Every offer of the root that is not held, and the end."""
+        wanted = [offer for offer in self.roots.get(request.root, ()) if offer.digest not in request.have]
         for offer in wanted:
             yield lk.SyncCatalogResponse(offer=offer.data)
         yield lk.SyncCatalogResponse(end=len(wanted))
@@ -291,8 +297,3 @@ async def _door(me: Identity, host: str) -> tuple[Door, grpc.aio.Server]:
     )
     me.describe(peer_address=f"{host}:{port}")
     return door, server
-
-
-def digest_of_root(sealed: bytes) -> bytes:
-    """The digest by which a root is asked for."""
-    return multihash(envelope.peek(sealed).payload)

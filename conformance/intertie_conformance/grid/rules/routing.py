@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from intertie.v1.catalog_pb2 import OriginRoute
     from intertie_conformance.grid.catalog import Offered
     from intertie_conformance.grid.link import Link
-    from intertie_conformance.grid.routes import Route
+    from intertie_conformance.grid.routes import Route, Routes
     from intertie_conformance.wire.amounts import Price
     from intertie_conformance.wire.descriptors import Described
 
@@ -212,6 +212,12 @@ class RoutingRules:
         if any(not route.withdrawn or route.link.phase.value != "open" for route in routes):
             return Refusal("PEER_UNAVAILABLE", f"The way to {ref[:200]} is down.", grid=routes[0].link.peer.grid)
         return Refusal("NO_ROUTE", f"No way leads to {ref[:200]}.", offer=ref[:200])
+
+    def within_reach(self, offer: Offered, routes: Routes, ref: str) -> None:
+        """Get tells of offers in reach alone."""
+        leading = routes.of_offer(offer)
+        if leading and all(route.withdrawn for route in leading):
+            raise self.out_of_reach(leading, ref)
 
     def fetches_beside(self) -> bool:
         """Offers are fetched beside the link, not in its way."""

@@ -1,0 +1,437 @@
+"""RFC 0008, sections 3.1, 3.4 to 3.6: what the target takes of the offers, roots and routes of others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from intertie.v1 import link_pb2 as lk
+from intertie.v1.catalog_pb2 import Advertisement, CatalogRoot, OriginRoute
+from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
+from intertie_conformance.checks import check
+from intertie_conformance.grid.catalog import Offered
+from intertie_conformance.grid.identity import DAY_MS, Identity, now_ms
+from intertie_conformance.roles.customer import outcome_of
+from intertie_conformance.roles.market import PRICES, Market
+from intertie_conformance.stage import Stage
+from intertie_conformance.verdicts import fail
+from intertie_conformance.wire import descriptors, envelope
+from intertie_conformance.wire.digests import multihash
+from intertie_conformance.wire.keys import Key
+
+
+async def opened(stage: Stage) -> Market:
+    """A market whose link is open."""
+    return await (await stage.market()).up()
+
+
+def ref(market: Market, offer: Offered, origin: Identity | None = None) -> str:
+    """The reference of an offer."""
+    return f"{(origin or market.me).grid}/{offer.message.name}"
+
+
+def stranger(market: Market, label: str = "") -> Identity:
+    """An origin behind the market, with a name of its own."""
+    name = label or f"o{market.stage.random.randrange(10**9)}-{market.me.grid}"
+    made = Identity(name, certificates=[])
+    made.describe()
+    return made
+
+
+# -- offers -------------------------------------------------------------------------------------------
+
+
+@check("IT-CAT-010", role="hostile peer", refusal=True, consumer=True)
+async def bad_offers(stage: Stage) -> None:
+    """Offers that fail a check are not listed; a sound one beside them is."""
+    market = await opened(stage)
+    many = [("order", 10, 1), *((f"x-{n:02d}", 1, 1) for n in range(16))]
+    bad: dict[str, Any] = {
+        "another origin": market.offer(),
+        "no name": {"name": " "},
+        "a name of 129 characters": {"name": "n" * 129},
+        "17 price lines": {"prices": many},
+        "a unit twice": {"prices": [("order", 1, 1), ("order", 2, 1)]},
+        "a negative price": {"prices": [("order", -1, 1)]},
+        "a price over nothing": {"prices": [("order", 1, 0)]},
+    }
+    bad["no offer"] = b"\xff\xff\xff"
+    sound = market.offer(), market.offer(prices=many[:16])
+    routes: list[OriginRoute] = []
+    digests: list[bytes] = []
+    for what, offer in bad.items():
+        origin = stranger(market, f"b{len(routes)}-{market.me.grid}")
+        made = market.offer(origin=origin, **offer) if isinstance(offer, dict) else offer
+        data = made if isinstance(made, bytes) else made.data
+        if what == "no name":
+            data = data.replace(b"\x12\x01 ", b"\x12\x00", 1)
+        digests.append(multihash(data))
+        root = market.root(Offered(data, sound[0].message, digests[-1]), origin=origin)
+        routes.append(market.route(root, market.tariff(origin), origin))
+    before = len(market.door.asked)
+    market.announce(*routes, market.route(market.root(*sound), market.tariff()))
+    for one in sound:
+        await stage.customer.expect_listed(ref(market, one), one.digest)
+    await market.wait(lambda: len(market.door.asked) - before > len(bad), "the offers of every origin are asked for")
+    await asyncio.sleep(0.2)
+    listed = {item.digest for item in await stage.customer.found()}
+    wrong = [what for what, digest in zip(bad, digests, strict=True) if digest in listed]
+    if wrong:
+        fail("no offer that fails a check", f"listed: {wrong}")
+    stage.saw(f"{len(bad)} bad offers are not listed")
+
+
+@check("IT-CAT-011", role="hostile peer", refusal=True, consumer=True)
+async def long_units(stage: Stage) -> None:
+    """An offer that prices a unit of 65 characters is not listed; one of 64 is."""
+    market = await opened(stage)
+    origin = stranger(market)
+    long = market.offer(origin=origin, prices=[*PRICES, ("x-" + "u" * 63, 1, 1)])
+    fits = market.offer(prices=[*PRICES, ("x-" + "u" * 62, 1, 1)])
+    first = market.route(market.root(long, origin=origin), market.tariff(origin), origin)
+    before = len(market.door.asked)
+    market.announce(first, market.route(market.root(fits), market.tariff()))
+    await stage.customer.expect_listed(ref(market, fits), fits.digest)
+    await market.wait(lambda: len(market.door.asked) - before > 1, "the offers of both origins are asked for")
+    await asyncio.sleep(0.2)
+    if any(item.digest == long.digest for item in await stage.customer.found(origin=origin.grid)):
+        fail("no offer with a unit of 65 characters", "it is listed")
+    stage.saw("the offer with the long unit is not listed")
+
+
+@check("IT-CAT-019", role="hostile peer", consumer=True)
+async def schemas_not_fetched(stage: Stage) -> None:
+    """Nothing is fetched that a schema refers to, neither when it is listed nor when it is called."""
+    market = await opened(stage)
+    visits = 0
+
+    async def visited(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal visits
+        visits += 1
+        writer.close()
+
+    server = await asyncio.start_server(visited, stage.peerings.host, 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        address = f"http://{stage.peerings.host}:{port}/schema.json"
+        schema = f'{{"$schema": "{address}", "$ref": "{address}"}}'.encode()
+        offer = market.offer(input_schema=schema, output_schema=schema)
+        await market.open_market(offer)
+        call = stage.customer.call(ref(market, offer))
+        market.deliver(await market.expect_order())
+        await outcome_of(call)
+        if visits:
+            fail("nothing is fetched", f"{visits} connections")
+        stage.saw("the offer was listed and bought, and its schema not fetched")
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+# -- roots and routes ---------------------------------------------------------------------------------
+
+
+async def refused_route(market: Market, bad: OriginRoute, what: str, offer: Offered) -> None:
+    """A route that fails a check takes the one before with it; the link goes on and takes a good one again."""
+    stage = market.stage
+    seq = market.tariff()
+    good = market.route(market.root(offer), seq)
+    market.announce(good)
+    await stage.customer.expect_listed(ref(market, offer), offer.digest)
+    market.announce(bad, end=False)
+    await stage.customer.expect_unlisted(ref(market, offer))
+    stage.saw(f"withdrawn with a bad route: {what}")
+    await market.expect_alive()
+    market.announce(good)
+    await stage.customer.expect_listed(ref(market, offer), offer.digest)
+
+
+def resigned(market: Market, offer: Offered, *keys: Key, **changes: Any) -> bytes:
+    """A root of one offer with these fields and signatures."""
+    payload = envelope.peek(market.root(offer)).payload
+    made = CatalogRoot.FromString(payload)
+    for name, value in changes.items():
+        if name == "offers":
+            del made.offers[:]
+            made.offers.extend(value)
+        else:
+            setattr(made, name, value)
+    sealed = envelope.seal(envelope.CATALOG_ROOT, made.SerializeToString(), keys or (market.me.key,))
+    market.serve(sealed, offer)
+    return sealed
+
+
+@check("IT-CAT-035", role="hostile peer", refusal=True, consumer=True)
+async def unsigned_roots(stage: Stage) -> None:
+    """Roots signed by the root key, a stranger, an old key, or wrongly, are refused."""
+    market = await opened(stage)
+    offer, seq = market.offer(), market.tariff()
+    bent = envelope.peek(resigned(market, offer))
+    bent.signatures[0].value = bytes(64)
+    for what, root in (
+        ("the root key", resigned(market, offer, market.me.root)),
+        ("a stranger", resigned(market, offer, Key())),
+        ("a wrong signature", bent.SerializeToString()),
+    ):
+        await refused_route(market, market.route(root, seq), what, offer)
+    old = stranger(market)
+    expired = old.statement()
+    expired.signing_keys[0].not_after = now_ms() - DAY_MS // 2
+    old.chain = [descriptors.issue([], expired, old.root)]
+    theirs = market.offer(origin=old)
+    tariff = market.tariff(old)
+    market.announce(market.route(market.root(theirs, origin=old), tariff, old), market.route(market.root(offer), seq))
+    await stage.customer.expect_listed(ref(market, offer), offer.digest)
+    await stage.customer.expect_unlisted(ref(market, theirs, old))
+    await _old_key(market)
+
+
+async def _old_key(market: Market) -> None:
+    """A key that the newest descriptor does not list signs no root, whatever chain is shown beside it."""
+    stage, origin = market.stage, stranger(market)
+    offer, old_chain, old_key = market.offer(origin=origin), list(origin.chain), origin.key
+    await market.open_market(offer, origin=origin)
+    origin.key = Key()
+    origin.chain = [*old_chain, descriptors.issue(old_chain, origin.statement(), origin.root)]
+    seq = await market.open_market(offer, origin=origin)
+    origin.key = old_key
+    market.announce(market.route(market.root(offer, origin=origin), seq, origin, descriptors=old_chain))
+    await stage.customer.expect_unlisted(ref(market, offer, origin))
+    stage.saw("a root by a key of an older descriptor was refused")
+
+
+@check("IT-CAT-036", role="hostile peer", refusal=True, consumer=True)
+async def bad_roots(stage: Stage) -> None:
+    """Roots of another origin, expired, too long or out of order are refused."""
+    market = await opened(stage)
+    offer, seq = market.offer(), market.tariff()
+    digests = sorted([offer.digest, *(multihash(bytes([n])) for n in range(3))])
+    many = sorted([offer.digest, *(multihash(n.to_bytes(2, "big")) for n in range(4_096))])
+    for what, changes in (
+        ("another origin", {"origin": multihash(b"another")}),
+        ("expired", {"expires_at": now_ms() - 1_000}),
+        ("4,097 digests", {"offers": many}),
+        ("out of order", {"offers": digests[::-1]}),
+        ("a digest twice", {"offers": [digests[0], *digests]}),
+    ):
+        await refused_route(market, market.route(resigned(market, offer, **changes), seq), what, offer)
+
+
+@check("IT-CAT-060", role="hostile peer", refusal=True, consumer=True)
+async def bad_routes(stage: Stage) -> None:
+    """A route that fails a check of the table is dropped with the one that the link had advertised before."""
+    market = await opened(stage)
+    me, target = market.me.fingerprint, market.peer.fingerprint
+    offer, seq = market.offer(), market.tariff()
+    other, nobody = stranger(market), stranger(market)
+    theirs, root = market.tariff(other), market.root(offer)
+    long = [me, *(multihash(bytes([n])) for n in range(16)), me]
+    twice = [descriptors.issue([], market.me.statement(), market.me.root)]
+    namesake = stranger(market, market.peer.grid)
+    await refused_route(market, market.route(root, seq, path=[other.fingerprint, me]), "another sender", offer)
+    await refused_route(market, market.route(root, seq, path=[me, target, me]), "a path through the target", offer)
+    await refused_route(market, market.route(root, seq, path=long), "a path of 18 grids", offer)
+    await refused_route(market, market.route(root, seq, descriptors=[]), "no descriptors", offer)
+    await refused_route(market, market.route(root, seq + 10_000), "an unknown tariff", offer)
+    await refused_route(market, market.route(root, theirs), "a tariff of another origin", offer)
+    await refused_route(market, market.route(root, seq, descriptors=twice), "another descriptor of version 1", offer)
+    await _never_listed(market, namesake, "a grid by the target's name")
+    await _never_listed(market, nobody, "a grid that its path does not end with", path=[me, other.fingerprint])
+
+
+async def _never_listed(market: Market, origin: Identity, what: str, **changes: Any) -> None:
+    """An origin whose route is bad in one respect is not listed; a good one of the same round is."""
+    stage, theirs, mine = market.stage, market.offer(origin=origin), market.offer()
+    bad = market.route(market.root(theirs, origin=origin), market.tariff(origin), origin, **changes)
+    before = len(market.door.asked)
+    market.announce(bad, market.route(market.root(mine), market.tariff()))
+    await stage.customer.expect_listed(ref(market, mine), mine.digest)
+    await market.wait(lambda: len(market.door.asked) > before, "a call of SyncCatalog")
+    await asyncio.sleep(0.2)
+    if any(item.digest == theirs.digest for item in await stage.customer.found()):
+        fail(f"no offer of {what}", "it is listed")
+    stage.saw(f"{what} is not listed")
+
+
+@check("IT-CAT-061", role="hostile peer", consumer=True)
+async def bad_route_keeps_link(stage: Stage) -> None:
+    """A route that is dropped does not close the link."""
+    market = await opened(stage)
+    offer = market.offer()
+    await market.open_market(offer)
+    broken = market.route(b"\xff", 0, path=[b""], descriptors=[b"\xff"])
+    market.announce(broken)
+    await market.expect_alive()
+    await market.open_market(offer)
+    stage.saw("the link takes a good route after a bad one")
+
+
+@check("IT-CAT-062", role="honest peer", consumer=True)
+async def not_refreshed(stage: Stage) -> None:
+    """What an ended epoch has not refreshed is withdrawn; what it has, stays; before the end nothing goes."""
+    market = await opened(stage)
+    stays, goes = stranger(market), stranger(market)
+    kept, gone = market.offer(origin=stays), market.offer(origin=goes)
+    routes = [market.route(market.root(o, origin=by), market.tariff(by), by) for o, by in ((kept, stays), (gone, goes))]
+    market.announce(*routes)
+    await stage.customer.expect_listed(ref(market, kept, stays))
+    await stage.customer.expect_listed(ref(market, gone, goes))
+    market.announce(routes[0], end=False)
+    await market.expect_alive()
+    await stage.customer.expect_listed(ref(market, gone, goes))
+    market.advertise(Advertisement(epoch=market.epoch, end=True))
+    market.flush()
+    await stage.customer.expect_unlisted(ref(market, gone, goes))
+    await stage.customer.expect_listed(ref(market, kept, stays))
+
+
+@check("IT-CAT-063", role="honest peer", consumer=True)
+async def link_down(stage: Stage) -> None:
+    """All routes of a link that is no longer open are withdrawn; a new round brings them back."""
+    market = await opened(stage)
+    offer = market.offer()
+    seq = await market.open_market(offer)
+    root = market.root(offer)
+    await market.hang_up()
+    await stage.customer.expect_unlisted(ref(market, offer))
+    end = asyncio.get_running_loop().time() + max(stage.patience, 1.0)
+    while await stage.customer.found(origin=market.me.grid):
+        if asyncio.get_running_loop().time() > end:
+            fail("nothing in reach over a link that is down", "the offer is listed")
+        await asyncio.sleep(0.02)
+    stage.saw("what was reached over the link is not listed")
+    await market.up()
+    market.announce(market.route(root, seq))
+    await stage.customer.expect_listed(ref(market, offer))
+
+
+@check("IT-CAT-064", role="honest peer", slow=True, consumer=True)
+async def thousand_origins(stage: Stage) -> None:
+    """1,024 origins of one link are taken, the first and the last with their offers."""
+    market = await opened(stage)
+    origins = [stranger(market, f"o{n}-{market.me.grid}") for n in (0, 1_023)]
+    fillers = [_bare(market, n) for n in range(1, 1_023)]
+    ends = [(origin, market.offer(origin=origin)) for origin in origins]
+    shown = {origin.fingerprint: [offer] for origin, offer in ends}
+    everyone = [origins[0], *fillers, origins[1]]
+    market.epoch += 1
+    for origin in everyone:
+        root = market.root(*shown.get(origin.fingerprint, []), origin=origin)
+        route = market.route(root, market.tariff(origin), origin)
+        market.advertise(Advertisement(epoch=market.epoch, route=route))
+    market.advertise(Advertisement(epoch=market.epoch, end=True))
+    market.flush()
+    for origin, offer in ends:
+        await stage.customer.expect_listed(ref(market, offer, origin), offer.digest, 20.0)
+
+
+def _bare(market: Market, number: int) -> Identity:
+    """An origin without a certificate of its own: keys and a descriptor."""
+    made = Identity.__new__(Identity)
+    made.grid, made.root, made.key = f"o{number}-{market.me.grid}", Key(), Key()
+    made.certificates, made.fingerprint = [], made.root.id
+    made.describe()
+    return made
+
+
+@check("IT-CAT-066", role="hostile peer", refusal=True, consumer=True)
+async def newest_descriptor(stage: Stage) -> None:
+    """Records are judged by the newest descriptor of an origin, also after an older chain was shown again."""
+    market = await opened(stage)
+    origin = stranger(market)
+    offer, old_chain, old_key = market.offer(origin=origin), list(origin.chain), origin.key
+    await market.open_market(offer, origin=origin)
+    new_key = origin.key = Key()
+    origin.chain = [*old_chain, descriptors.issue(old_chain, origin.statement(), origin.root)]
+    await market.open_market(offer, origin=origin)
+    seq = market.tariff(origin)
+    again = market.route(market.root(offer, origin=origin), seq, origin, descriptors=old_chain)
+    market.announce(again)
+    await stage.customer.expect_listed(ref(market, offer, origin), offer.digest)
+    for key, right in ((old_key, False), (new_key, True)):
+        origin.key = key
+        call = stage.customer.call(ref(market, offer, origin))
+        fact = await market.expect_order()
+        order = fact.entry.order
+        record = market.record(order, {"order": 1}, executor=origin.fingerprint)
+        charge = market.deliver(fact, b"", proof=market.prove(record, origin))
+        if right:
+            outcome = await outcome_of(call)
+            if outcome.state != TASK_STATE_COMPLETED:
+                fail("a record by the newest key is proven", outcome.problem.reason)
+            stage.saw("a record by the newest key is proven")
+        else:
+            await market.expect_refused(charge, "CHARGE_UNPROVEN")
+
+
+# -- fetching -----------------------------------------------------------------------------------------
+
+
+@check("IT-CAT-073", role="hostile peer", refusal=True, consumer=True)
+async def answer_without_end(stage: Stage) -> None:
+    """Nothing of an answer without `end` is used; a whole one is."""
+    market = await opened(stage)
+    half = market.offer()
+
+    async def cut(request: lk.SyncCatalogRequest) -> AsyncIterator[lk.SyncCatalogResponse]:
+        yield lk.SyncCatalogResponse(offer=half.data)
+
+    seq, market.sync = market.tariff(), cut
+    root = market.root(half)
+    market.announce(market.route(root, seq))
+    asked = len(market.door.asked)
+    await market.wait(lambda: len(market.door.asked) > asked or market.door.asked, "a call of SyncCatalog")
+    await asyncio.sleep(0.3)
+    if any(item.digest == half.digest for item in await stage.customer.found(origin=market.me.grid)):
+        fail("nothing of an answer without an end", "its offer is listed")
+    stage.saw("the answer without an end was not used")
+    market.sync = market.serve_offers
+    whole = market.offer()
+    market.announce(market.route(market.root(half, whole), seq))
+    await stage.customer.expect_listed(ref(market, whole), whole.digest)
+
+
+@check("IT-CAT-074", role="hostile peer", refusal=True, consumer=True)
+async def unlisted_offers(stage: Stage) -> None:
+    """Offers that come and that the root does not list are dropped."""
+    market = await opened(stage)
+    listed, extra = market.offer(), market.offer()
+
+    async def more(request: lk.SyncCatalogRequest) -> AsyncIterator[lk.SyncCatalogResponse]:
+        for offer in (extra, listed):
+            yield lk.SyncCatalogResponse(offer=offer.data)
+        yield lk.SyncCatalogResponse(end=2)
+
+    seq, root, market.sync = market.tariff(), market.root(listed), more
+    market.announce(market.route(root, seq))
+    await stage.customer.expect_listed(ref(market, listed), listed.digest)
+    if any(item.digest == extra.digest for item in await stage.customer.found(origin=market.me.grid)):
+        fail("the listed offer alone", "another one is listed too")
+    await stage.customer.expect_unlisted(ref(market, extra))
+
+
+@check("IT-CAT-076", role="hostile peer", slow=True, consumer=True)
+async def fetching_beside(stage: Stage) -> None:
+    """While an answer of SyncCatalog is awaited the link goes on."""
+    market = await opened(stage)
+    first, slow = market.offer(), market.offer()
+    seq = await market.open_market(first)
+    free = asyncio.Event()
+
+    async def late(request: lk.SyncCatalogRequest) -> AsyncIterator[lk.SyncCatalogResponse]:
+        await free.wait()
+        async for item in market.serve_offers(request):
+            yield item
+
+    market.sync = late
+    asked = len(market.door.asked)
+    market.announce(market.route(market.root(first, slow), seq))
+    await market.wait(lambda: len(market.door.asked) > asked, "a call of SyncCatalog")
+    await market.expect_alive()
+    call = stage.customer.call(ref(market, first))
+    market.deliver(await market.expect_order())
+    await outcome_of(call)
+    stage.saw("the link served while offers were awaited")
+    free.set()
+    await stage.customer.expect_listed(ref(market, slow), slow.digest)
