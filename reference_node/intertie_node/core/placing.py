@@ -1,6 +1,6 @@
 """Placing an order downstream: route, tariff, limits, conversion (design §7 order, §9 relay)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import cast
@@ -10,6 +10,7 @@ from msgspec import Struct
 from intertie.digests import multihash
 from intertie.errors import IntertieError
 from intertie.ids import hop_id
+from intertie.registry import LIMITS
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import FADED, KnownOffer, Prices, Route, price_lines, priced
@@ -37,8 +38,16 @@ class Way(Struct, frozen=True):
 
 
 def ways(world: World, offer: KnownOffer, now: int, not_over: str = "") -> list[Way]:
-    """Usable ways to an offer, cheapest path first."""
+    """Usable ways to an offer, cheapest path first; those are left out on which its price cannot be stated."""
     found = []
+    for link, route, tariff in _usable(world, offer, now, not_over):
+        prices = stated(offer, tariff)
+        if prices is not None:
+            found.append(Way(link, route, tariff, prices))
+    return found
+
+
+def _usable(world: World, offer: KnownOffer, now: int, not_over: str) -> Iterator[tuple[Link, Route, TariffTerms]]:
     for route in world.catalog.routes_to(offer):
         link = world.links.get(route.link)
         if link is None or route.link == not_over or link.phase is not Phase.OPEN or route.link in world.suspended:
@@ -47,18 +56,31 @@ def ways(world: World, offer: KnownOffer, now: int, not_over: str = "") -> list[
             continue
         tariff = link.ledger.tariffs[THEM].get(route.tariff_seq)
         if tariff is not None and tariff.expires_at > now:
-            found.append(Way(link, route, tariff, priced(offer, tariff)))
-    return found
+            yield link, route, tariff
+
+
+def stated(offer: KnownOffer, tariff: TariffTerms) -> Prices | None:
+    """The offer's prices under a tariff, None if a term or the number of lines is beyond what an order may state."""
+    try:
+        prices = priced(offer, tariff)
+    except IntertieError as error:
+        if error.reason != "AMOUNT_OVERFLOW":
+            raise
+        return None
+    return prices if len(prices) <= LIMITS["price_lines"].maximum else None
 
 
 def best_way(world: World, offer: KnownOffer, now: int, not_over: str = "") -> Way:
-    """The way that is taken; looked for once a batch. Raises: IntertieError NO_ROUTE, PEER_UNAVAILABLE."""
+    """The way that is taken; looked for once a batch. Raises: IntertieError NO_ROUTE, PEER_UNAVAILABLE, and
+    AMOUNT_OVERFLOW if the price cannot be stated on any way."""
     key = (offer.digest, not_over)
     found = world.ways.get(key)
     if found is None:
         found = world.ways[key] = ways(world, offer, now, not_over)
     if found:
         return cast(Way, found[0])
+    if any(_usable(world, offer, now, not_over)):
+        raise IntertieError("AMOUNT_OVERFLOW", f"The price of {offer.ref} cannot be stated on the way to it.")
     raise out_of_reach(world, offer, not_over)
 
 
