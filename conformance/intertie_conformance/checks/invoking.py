@@ -76,7 +76,7 @@ async def of_another_account(stage: Stage) -> None:
     me.is_(await mine.outcome(), "COMPLETED")
 
 
-@check("IT-INV-006", role="consumer", refusal=True, consumer=True)
+@check("IT-INV-006", role="consumer", consumer=True)
 async def where_refusals_stand(stage: Stage) -> None:
     """A refusal is the status of a call, and the refused item of its invocation on Stream."""
     me = client(stage)

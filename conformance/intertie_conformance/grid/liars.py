@@ -11,6 +11,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Envelope
 from intertie_conformance.grid.catalog import Offered
+from intertie_conformance.grid.invocations import Account, Run
 from intertie_conformance.grid.link import Link
 from intertie_conformance.grid.node import Grid
 from intertie_conformance.grid.rules import Rules
@@ -82,6 +83,18 @@ class _Yes(Rules):
         """A price, whatever it is worth."""
         lines = super().priced(offer, tariff)
         return offer.prices if lines is None else lines
+
+    def refuses_void(self, reason: str) -> str | None:
+        """Nothing is refused."""
+        return None
+
+    def caller(self, metadata: Mapping[str, str], accounts: Mapping[str, Account]) -> Account:
+        """Whoever calls."""
+        return next(iter(accounts.values()))
+
+    def known(self, account: Account, id: str, runs: Mapping[tuple[str, str], Run]) -> Run | None:
+        """An invocation of anybody."""
+        return next((run for (_, name), run in runs.items() if name == id), None)
 
     def open_signed(self, sealed: bytes, keys: PublicKeys) -> bytes:
         """Whoever has signed."""

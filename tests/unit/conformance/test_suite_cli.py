@@ -1,0 +1,114 @@
+"""The suite's command line, its files, and what it says of failures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from intertie.v1 import link_pb2 as lk
+from intertie_conformance import expectations
+from intertie_conformance.checks import check
+from intertie_conformance.cli import app
+from intertie_conformance.config import ConfigError, load
+from intertie_conformance.grid.rules import Rules
+from intertie_conformance.mutants import mutant
+from intertie_conformance.reports import files
+from intertie_conformance.runner import Run
+from intertie_conformance.trace import describe
+from intertie_conformance.verdicts import Line, Outcome, Verdict
+
+runner = CliRunner()
+
+
+def a_run() -> Run:
+    run = Run(target="north.example at 127.0.0.1:1", seed="s")
+    trace = [Line(0.001 * n, "c1.example", f"← frame {n} <b>") for n in range(100)]
+    run.outcomes = [
+        Outcome(
+            "IT-LNK-024", "opening.second_open", Verdict.FAIL, "close UNEXPECTED_FRAME", "close X: <i>", trace=trace
+        ),
+        Outcome("IT-LNK-027", "opening.nonce_and_heads", Verdict.PASS, seen=["refused"]),
+    ]
+    return run
+
+
+def test_init_writes_what_run_reads(tmp_path: Path) -> None:
+    assert runner.invoke(app, ["init", str(tmp_path)]).exit_code == 0
+    assert load(tmp_path / "conformance.toml").target.public == "127.0.0.1:7460"
+    assert runner.invoke(app, ["init", str(tmp_path)]).exit_code == 2
+
+
+def test_a_bad_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("[suite]\nanswer = 5\n")
+    with pytest.raises(ConfigError, match="answer"):
+        load(path)
+    assert runner.invoke(app, ["run", "--config", str(path)]).exit_code == 2
+
+
+def test_explain_tells_sentence_check_and_mutant() -> None:
+    said = runner.invoke(app, ["explain", "IT-LNK-027"]).stdout
+    assert "MUST close with `FRAME_MALFORMED`" in said
+    assert "check   opening.nonce_and_heads" in said
+    assert "mutant  opening.AnyNonce" in said
+    assert runner.invoke(app, ["explain", "IT-LNK-999"]).exit_code == 2
+
+
+def test_list_knows_every_requirement_and_its_holes() -> None:
+    lines = runner.invoke(app, ["list", "--only", "IT-LNK"]).stdout.splitlines()
+    assert any(line.startswith("IT-LNK-024") and "opening.second_open" in line for line in lines)
+    assert runner.invoke(app, ["list", "--holes", "--only", "IT-LNK"]).stdout == ""
+
+
+def test_reports_hold_what_a_failure_needs(tmp_path: Path) -> None:
+    run, how = a_run(), "--target 127.0.0.1:1"
+    for name, write in (("j", files.write_json), ("x", files.write_junit), ("h", files.write_html)):
+        write(tmp_path / name, run, how)
+    (failure, passed) = json.loads((tmp_path / "j").read_text())["outcomes"]
+    assert failure["sentence"].startswith("A receiver MUST close with `UNEXPECTED_FRAME`")
+    assert (failure["expected"], failure["got"]) == ("close UNEXPECTED_FRAME", "close X: <i>")
+    assert failure["replay"] == f"intertie-conformance run {how} --seed s --only opening.second_open"
+    assert len(failure["trace"]) == 41
+    assert passed["seen"] == ["refused"]
+    suite = ElementTree.parse(tmp_path / "x").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    page = (tmp_path / "h").read_text()
+    assert "<i>" not in page
+    assert "http" not in page.replace("https://www.w3.org", "")
+
+
+def test_expected_failures_need_reasons_and_get_stale(tmp_path: Path) -> None:
+    run, path = a_run(), tmp_path / "expected.toml"
+    path.write_text('"IT-LNK-024" = "Ticket 17."\n"opening.nonce_and_heads" = "Old."\n')
+    expectations.apply(run, expectations.load(path))
+    assert run.red == []
+    assert run.stale == ["opening.nonce_and_heads"]
+    assert not run.ok
+    path.write_text('"IT-LNK-024" = ""\n')
+    with pytest.raises(ConfigError, match="reason"):
+        expectations.load(path)
+    path.write_text('"IT-XXX-024" = "x"\n')
+    with pytest.raises(ConfigError, match="no requirement"):
+        expectations.load(path)
+
+
+def test_an_unknown_requirement_fails_the_build() -> None:
+    async def act(stage: object) -> None:
+        """Something."""
+
+    with pytest.raises(ValueError, match="no requirement IT-LNK-999"):
+        check("IT-LNK-999", role="hostile peer")(act)
+    with pytest.raises(ValueError, match="IT-LNK-999"):
+        mutant("IT-LNK-999")(type("Broken", (Rules,), {"__doc__": "x", "pong": lambda self, ping: 0}))
+    with pytest.raises(ValueError, match="one override"):
+        mutant("IT-LNK-116")(type("Honest", (Rules,), {"__doc__": "x"}))
+
+
+def test_traces_show_no_payload() -> None:
+    frame = lk.Frame(inputs=[lk.OrderInput(order_seq=1, data=b"secret")], ping=7)
+    assert describe(frame.SerializeToString()) == "1 inputs, ping 7"
+    assert describe(b"\xff") == "1 bytes that are no frame"
