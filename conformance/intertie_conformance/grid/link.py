@@ -161,6 +161,9 @@ class Link:
         said = self.rules.closes(refusal)
         if said is not None:
             stream.send(said)
+        more = self.rules.after_close()
+        if more is not None:
+            stream.send(more.SerializeToString())
         if self.rules.deaf():
             stream.close()
             self.lost(stream)

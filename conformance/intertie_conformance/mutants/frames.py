@@ -191,6 +191,14 @@ class CutsLargeFrames(Rules):
         super().frame_size(data)
 
 
+@mutant("IT-LNK-130")
+class LastWord(Rules):
+    """Says something after its close."""
+
+    def after_close(self) -> lk.Frame | None:
+        return lk.Frame(ping=4)
+
+
 @mutant("IT-LNK-131")
 class IgnoresClose(Rules):
     """Goes on after a close of the peer."""

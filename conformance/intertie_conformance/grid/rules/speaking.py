@@ -226,6 +226,10 @@ class SpeakingRules:
         """The last frame of a stream that is refused; None: nothing is said."""
         return lk.Frame(close=refusal.problem()).SerializeToString()
 
+    def after_close(self) -> lk.Frame | None:
+        """What is said after a close: nothing."""
+        return None
+
     def refuses_void(self, reason: str) -> str | None:
         """The rule by which a void entry of the other side is refused; None: it is not."""
         return reason
