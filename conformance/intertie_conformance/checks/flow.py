@@ -133,6 +133,7 @@ async def silent_stream(stage: Stage) -> None:
 async def pings_silence(stage: Stage) -> None:
     """A target that has heard nothing for 10 seconds pings."""
     peer = await (await stage.peer()).up()
+    peer.answers = False
     await peer.wait(lambda: any(frame.ping for frame in peer.frames), "a ping", SILENCE_S + LATE_S)
     stage.saw("the target pinged a silent peer")
     await peer.expect_alive()
