@@ -86,7 +86,7 @@ def run_command(
 
 async def _run(console: Console, config: Config, seed: str, only: list[str], long: bool) -> Run:
     began = time.monotonic()
-    checks = [c for c in select(all_checks(), only) if long or only or not c.long]
+    checks = [c for c in select(all_checks(), only) if long or not c.long or {c.id, c.name} & set(only)]
     watched = {name for name, (rule, _) in all_rules().items() if not only or _meant(only, name, rule)}
     if not checks and not watched:
         raise ConfigError(f"no check is meant by {', '.join(only)}")
