@@ -26,7 +26,6 @@ class Identity:
         self.root = Key()
         self.signing = [Key() for _ in range(keys)]
         """Signing keys; the first one signs."""
-        self.key = self.signing[0]
         self.tls_key, self.certificate = make_certificate(grid)
         self.certificates = [self.certificate] if certificates is None else list(certificates)
         self.fingerprint = self.root.id
@@ -34,6 +33,15 @@ class Identity:
         self.chain: list[bytes] = []
         self.addresses = ("", "")
         """Public and peer address."""
+
+    @property
+    def key(self) -> Key:
+        """The signing key."""
+        return self.signing[0]
+
+    @key.setter
+    def key(self, key: Key) -> None:
+        self.signing = [key]
 
     def statement(self, public_address: str = "", peer_address: str = "") -> pb.Descriptor:
         """What the grid says of itself, without version and root."""
@@ -61,7 +69,7 @@ class Identity:
         """Issue the next version: a new signing key, beside the old one where `keeps`; more certificates."""
         key = Key()
         self.signing = [key, *self.signing] if keeps else [key]
-        self.key, self.keys = key, self.keys | public(key.spki)
+        self.keys = self.keys | public(key.spki)
         self.certificates = [*self.certificates, *certificates]
         self.chain.append(descriptors.issue(self.chain, self.statement(*self.addresses), self.root))
 

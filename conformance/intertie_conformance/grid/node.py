@@ -237,7 +237,8 @@ class Grid:
             self._held[link].append((stream, data))
             return
         link.hear(stream, data)
-        self.peers[link.peer.fingerprint] = link.peer
+        if link.peer.version > self.peers[link.peer.fingerprint].version:
+            self.peers[link.peer.fingerprint] = link.peer
         known = self.buyer.routes.origins
         known[link.peer.fingerprint] = self.rules.newest(known.get(link.peer.fingerprint), link.peer)
         if link.fault is not None and link.stream is None:

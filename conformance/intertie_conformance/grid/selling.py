@@ -70,6 +70,8 @@ class Job:
         """Durable events, in order of number."""
         self.sent = 0
         self.credit = 1 << 18
+        self.inline = 1 << 14
+        """Most payload bytes of one event."""
         self.siblings: Callable[[], Sequence[Job]] = list
         """The jobs of the same link."""
         self.started_at = 0
@@ -122,9 +124,14 @@ class Job:
         """Stream a piece of output."""
         await self.meter({"text.output.byte": len(data)})
         self.output += data
-        piece = self.link.rules.piece(data)
-        self.emit(event(chunk={"payload": Payload(media_type="text/plain", data=piece)}))
+        self.emit_pieces("text/plain", self.link.rules.piece(data))
         self.link.flush()
+
+    def emit_pieces(self, media_type: str, data: bytes) -> None:
+        """Send data as chunks that the link takes."""
+        for start in range(0, len(data), self.inline):
+            piece = Payload(media_type=media_type, data=data[start : start + self.inline])
+            self.emit(event(chunk={"payload": piece}))
 
     async def ask(self, prompt: str, schema: bytes) -> bytes:
         """Ask for input; returns the reply's bytes."""
@@ -199,6 +206,9 @@ class Job:
         if not self.link.rules.end_fits(self.hold, usage):
             usage = dict(self.usage)
         self.output += output.data
+        if len(output.data) > self.inline:
+            self.emit_pieces(output.media_type, output.data)
+            output = Payload()
         body = {"state": self.link.rules.result_state(state), "output": output, "is_error": is_error}
         for result in self.link.rules.results({**body, "problem": problem}):
             self.emit(event(result=result))
@@ -257,7 +267,7 @@ class Seller:
             self.reject(link, hold, refusal)
             return
         job = self.jobs[link.genesis, hold.seq] = Job(link, hold, offer, data)
-        job.credit = link.rules.first_credit(link)
+        job.credit, job.inline = link.rules.first_credit(link), link.rules.inline(link)
         job.siblings = lambda: self.of(link)
         self._waiting.append(job)
         asyncio.get_running_loop().call_later((hold.order.deadline - link.now()) / 1_000, self._deadline, job)

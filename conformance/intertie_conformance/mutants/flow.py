@@ -83,6 +83,14 @@ class OwnLimits(Rules):
 
 
 @mutant("IT-LNK-120")
+class OwnInline(Rules):
+    """Sends payloads as large as it takes itself."""
+
+    def inline(self, link: Link) -> int:
+        return 1 << 14
+
+
+@mutant("IT-LNK-120")
 class OwnCredit(Rules):
     """Begins with its own credit, whatever the payer declares."""
 

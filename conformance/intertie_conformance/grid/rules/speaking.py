@@ -206,6 +206,10 @@ class SpeakingRules:
         """The credit of an invocation before anything was said: what the payer declared."""
         return link.other_limits.event_credit
 
+    def inline(self, link: Link) -> int:
+        """Most payload bytes of one event: what the payer declared, and no more than usual."""
+        return min(link.other_limits.inline_bytes, LIMITS["inline_bytes"].default)
+
     def may_send(self, credit: int) -> bool:
         """A numbered event is sent while there is credit."""
         return credit > 0
