@@ -10,11 +10,14 @@ from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from intertie.errors import IntertieError
+
+USAGES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
 def check_certificates(grid: str, certificates: Sequence[bytes]) -> None:
@@ -40,6 +43,10 @@ def _fault(grid: str, certificate: x509.Certificate) -> str:
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if names != [hashlib.sha256(spki).hexdigest()] or len(list(certificate.subject)) != 1:
         return "its subject is not the digest of its key"
+    if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
+        return "it is not signed with SHA-256"
+    if set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) != USAGES:
+        return "its usages are not those of a server and a client"
     stated = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if [name.value for name in stated] != [grid]:
         return f"it does not name {grid} alone"
