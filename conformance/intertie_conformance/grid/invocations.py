@@ -130,7 +130,8 @@ class Run:
     def _receipt(
         self, charge: int, usage: Sequence[tuple[str, int]], proof: RecordProof | None, hold: int, path: Sequence[str]
     ) -> iv.Receipt:
-        made = iv.Receipt(charge=charge, asset=ASSET[0], scale=ASSET[1], hold=hold)  # type: ignore[arg-type]
+        asset, scale = self.grid.rules.receipt_asset(*ASSET)
+        made = iv.Receipt(charge=charge, asset=asset, scale=scale, hold=hold)  # type: ignore[arg-type]
         made.usage.extend(UsageLine(unit=unit, quantity=quantity) for unit, quantity in usage)
         made.path.extend(path or [self.grid.me.grid])
         if proof is not None and proof.record:

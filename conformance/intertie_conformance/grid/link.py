@@ -81,7 +81,7 @@ class Link:
         self.rules = rules
         self.now = now
         self.handler = handler
-        self.genesis = agreement.genesis
+        self.genesis = rules.genesis(agreement)
         self.terms = Terms.of(agreement.message, me.fingerprint)
         self.peer_keys = peer.keys()
         self.logs = Logs(self.genesis, self.terms, rules, (me.keys, self.peer_keys))

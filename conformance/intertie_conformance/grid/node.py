@@ -87,6 +87,7 @@ class Grid:
         self.public = f"{host}:{port}"
         self._servers.append(server)
         self.me.describe(self.public, self.peer)
+        self.rules.describes(self.me)
         self.buyer.routes.origins[self.me.fingerprint] = self.me.described
         self.spawn(self._tick())
 
@@ -122,7 +123,7 @@ class Grid:
 
     def descriptors(self, after_version: int) -> Sequence[bytes]:
         """The descriptor chain above a version."""
-        return self.me.chain[after_version:]
+        return self.rules.serves_chain(self.me.chain, after_version)
 
     def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
         """A stranger proposes: a sound proposal is accepted at once. Raises: Refusal."""
@@ -131,11 +132,19 @@ class Grid:
         self.rules.proposal_mine(agreed, self.me.fingerprint)
         self.rules.proposal_certificates(described)
         self.rules.proposal_pinned(described, self.peers)
-        if agreed.digest not in self._accepted:
-            sealed = self.rules.countersigned(request.agreement, self.me.key)
-            self._accepted[agreed.digest] = dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=sealed)
-            self.join(described, Agreed(agreed.message, agreed.payload, sealed))
-        return self._accepted[agreed.digest]
+        others = {peer.grid for peer in self.peers.values() if not self.rules.same_grid(peer, described)}
+        heard = {origin.grid for origin in self.buyer.routes.origins.values()}
+        self.rules.named(described, self.me.grid, others, heard)
+        if self.rules.knows_proposal(agreed, self._accepted):
+            return self.rules.answers_again(self._accepted[agreed.digest])
+        sealed = self.rules.countersigned(request.agreement, self.me.key)
+        answer = self._accepted[agreed.digest] = dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=sealed)
+        joined, wait = Agreed(agreed.message, agreed.payload, sealed), self.rules.ready_after_s()
+        if wait:
+            asyncio.get_running_loop().call_later(wait, self.join, described, joined)
+        else:
+            self.join(described, joined)
+        return answer
 
     def name_of(self, fingerprint: bytes) -> str:
         """Name of a grid, its fingerprint in hexadecimal if that is unknown."""
@@ -150,7 +159,9 @@ class Grid:
         """A peering stands: keep its link, and dial where the peer has an address."""
         self.peers[peer.fingerprint] = peer
         self.buyer.routes.origins.setdefault(peer.fingerprint, peer)
-        link = self.links[agreed.genesis] = Link(self.me, peer, agreed, self.rules, now_ms, self)
+        link = Link(self.me, peer, agreed, self.rules, now_ms, self)
+        self.rules.admits(self.links.values())
+        self.links[link.genesis] = link
         if self.dials(link):
             self.spawn(self._keep(link))
         return link
@@ -164,7 +175,8 @@ class Grid:
         certificates = list(link.peer.message.certificates)
         while True:
             if link.phase is Phase.DOWN:
-                channel = peer_channel(address, self.me, link.peer.grid, certificates)
+                shown = await asyncio.to_thread(self.rules.trusted, address, certificates)
+                channel = peer_channel(address, self.me, link.peer.grid, shown)
                 try:
                     await asyncio.wait_for(channel.channel_ready(), 2.0)
                     stream = open_stream(channel, self._heard)

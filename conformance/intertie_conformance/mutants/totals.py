@@ -90,7 +90,17 @@ class ClockFalls(Rules):
         return now if not before else before - 1
 
 
-@mutant("IT-LOG-013")
+@mutant(
+    "IT-LOG-013",
+    also=(
+        "IT-LOG-001",
+        "IT-LOG-014",
+        "IT-LOG-051",
+        "IT-LOG-061",
+        "IT-LOG-073",
+        "IT-LOG-080",
+    ),
+)
 class LongReject(Rules):
     """Rejects with more text than an entry holds."""
 
@@ -120,7 +130,15 @@ class SignsSeqBefore(Rules):
         return stated
 
 
-@mutant("IT-LOG-022")
+@mutant(
+    "IT-LOG-022",
+    also=(
+        "IT-LOG-010",
+        "IT-LOG-031",
+        "IT-LOG-034",
+        "IT-LOG-084",
+    ),
+)
 class RefusesAfterSigning(Rules):
     """Acknowledges a critical kind that it does not know before it refuses it."""
 
@@ -148,7 +166,14 @@ class OwesOneLess(Rules):
         return stated
 
 
-@mutant("IT-LOG-026")
+@mutant(
+    "IT-LOG-026",
+    also=(
+        "IT-LOG-001",
+        "IT-LOG-003",
+        "IT-LOG-004",
+    ),
+)
 class ForgetsTheirs(Rules):
     """Keeps no entries of its peer."""
 
@@ -156,7 +181,26 @@ class ForgetsTheirs(Rules):
         return [frame for frame in super().resends(link, opened) if not frame.returned]
 
 
-@mutant("IT-LOG-043")
+@mutant(
+    "IT-LOG-043",
+    also=(
+        "IT-LOG-024",
+        "IT-LOG-060",
+        "IT-LOG-061",
+        "IT-LOG-063",
+        "IT-LOG-064",
+        "IT-LOG-065",
+        "IT-LOG-066",
+        "IT-LOG-068",
+        "IT-LOG-069",
+        "IT-LOG-081",
+        "IT-LOG-082",
+        "IT-LOG-083",
+        "IT-LOG-084",
+        "IT-LOG-090",
+        "IT-LOG-093",
+    ),
+)
 class FewTariffs(Rules):
     """Keeps the newest 64 tariffs."""
 
@@ -183,7 +227,7 @@ class CrossingCredit(Rules):
         return self.credit_open(hold, seq, entry)
 
 
-@mutant("IT-LOG-067")
+@mutant("IT-LOG-067", also=("IT-LOG-001",))
 class NoCreditAfterExpire(Rules):
     """Takes no credit of an expired order."""
 
@@ -199,7 +243,7 @@ class NeverExpires(Rules):
         return False
 
 
-@mutant("IT-LOG-090")
+@mutant("IT-LOG-090", also=("IT-LOG-069",))
 class CountsNoCredits(Rules):
     """Leaves credits out of the total."""
 
@@ -241,7 +285,19 @@ class RaisesUnagreed(Rules):
         return True
 
 
-@mutant("IT-LOG-093")
+@mutant(
+    "IT-LOG-093",
+    also=(
+        "IT-LOG-014",
+        "IT-LOG-024",
+        "IT-LOG-061",
+        "IT-LOG-064",
+        "IT-LOG-068",
+        "IT-LOG-075",
+        "IT-LOG-083",
+        "IT-LOG-090",
+    ),
+)
 class AgreesAtTheEnd(Rules):
     """Agrees to a claim only once its order has ended."""
 

@@ -44,7 +44,7 @@ def _entries(sight: Sight) -> Iterator[pb.Entry]:
 @passive("IT-LOG-001")
 def numbered(sight: Sight) -> str | None:
     """Entries follow those before them, from seq 1 on."""
-    if sight.frame is None or not sight.frame.entries or not sight.peer.judges:
+    if sight.frame is None or not sight.frame.entries or not sight.peer.judges or sight.peer.fault is not None:
         return None
     first, held = sight.frame.first_seq, sight.peer.logs.seq(THEM)
     return "" if 1 <= first <= held + 1 else f"entries from seq {first} after {held} entries"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from intertie.v1 import agreement_pb2 as pb
@@ -42,8 +43,10 @@ def propose(message: pb.Agreement, key: Key) -> bytes:
     return envelope.seal(envelope.AGREEMENT, message.SerializeToString(deterministic=True), [key])
 
 
-def read(sealed: bytes, proposer: Described, acceptor: Described | None = None) -> Agreed:
+def read(sealed: bytes, proposer: Described, acceptor: Described | None = None, skip: Collection[str] = ()) -> Agreed:
     """The agreement in an envelope that the proposer and, if one is given, the acceptor has signed.
+
+    `skip` names fields whose rules a mutant leaves out.
 
     Raises: Refusal SIGNATURE_INVALID, AGREEMENT_INVALID, INVALID_ARGUMENT.
     """
@@ -51,11 +54,11 @@ def read(sealed: bytes, proposer: Described, acceptor: Described | None = None) 
     payload = envelope.unseal(sealed, envelope.AGREEMENT, keys)
     signed = set(envelope.signers(envelope.peek(sealed), keys))
     message = decode(pb.Agreement, payload, "AGREEMENT_INVALID")
-    if not signed & set(proposer.keys(message.proposed_at)):
+    if "proposed_at" not in skip and not signed & set(proposer.keys(message.proposed_at)):
         raise Refusal("SIGNATURE_INVALID", "The proposer has not signed the agreement.")
     if acceptor is not None and not signed & set(acceptor.keys()):
         raise Refusal("SIGNATURE_INVALID", "The acceptor has not signed the agreement.")
-    check(message)
+    check(message, skip)
     for side, party, described in (
         ("proposer", message.proposer, proposer),
         ("acceptor", message.acceptor, acceptor),
@@ -65,7 +68,7 @@ def read(sealed: bytes, proposer: Described, acceptor: Described | None = None) 
     return Agreed(message, payload, sealed)
 
 
-def check(message: pb.Agreement) -> None:
+def check(message: pb.Agreement, skip: Collection[str] = ()) -> None:
     """Check the ranges of the terms. Raises: Refusal AGREEMENT_INVALID naming the field."""
     rules: list[tuple[str, bool]] = [
         ("version", message.version >= 1),
@@ -76,6 +79,7 @@ def check(message: pb.Agreement) -> None:
         ("max_skew_ms", 1_000 <= message.max_skew_ms <= 300_000),
         ("max_open_holds", 1 <= message.max_open_holds <= 1_000_000),
         ("max_hold_ms", 1_000 <= message.max_hold_ms <= WEEK_MS),
+        ("rails", len(message.rails) <= 16 and all(map(names.is_token, message.rails))),
         ("proposed_at", message.proposed_at >= 0),
         ("previous", bool(message.previous) == (message.version > 1)),
         ("acceptor", message.proposer.fingerprint != message.acceptor.fingerprint),
@@ -88,5 +92,5 @@ def check(message: pb.Agreement) -> None:
             (f"{side}.max_unagreed", party.max_unagreed >= 0),
         ]
     for field, good in rules:
-        if not good:
+        if not good and field not in skip:
             raise Refusal("AGREEMENT_INVALID", f"The agreement's {field} is out of range.", field=field)

@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+USAGES: Final = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
 def make_certificate(
-    grid: str, *, curve: ec.EllipticCurve | None = None, ca: bool = False, common_name: str = ""
+    grid: str,
+    *,
+    p384: bool = False,
+    ca: bool = False,
+    common_name: str = "",
+    usages: bool = True,
+    names: Sequence[str] = (),
+    key: bytes = b"",
 ) -> tuple[bytes, bytes]:
-    """A new key (PEM) and certificate (DER), valid for a week; the options break the profile one by one."""
-    key = ec.generate_private_key(curve or ec.SECP256R1())
+    """A key (PEM; a new one if none is given) and a certificate (DER), valid for a week.
+
+    The other options break the profile one by one.
+    """
+    made = (
+        load_pem_private_key(key, None) if key else ec.generate_private_key(ec.SECP384R1() if p384 else ec.SECP256R1())
+    )
+    assert isinstance(made, ec.EllipticCurvePrivateKey)
+    return _sign(grid, made, ca, common_name, usages, names or (grid,))
+
+
+def _sign(
+    grid: str, key: ec.EllipticCurvePrivateKey, ca: bool, common_name: str, usages: bool, names: Sequence[str]
+) -> tuple[bytes, bytes]:
     spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or sha256(spki).hexdigest())])
     now = datetime.datetime.now(datetime.UTC)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -30,9 +58,11 @@ def make_certificate(
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=7))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(grid)]), critical=False)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
     )
+    if usages:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(USAGES), critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return pem, certificate.public_bytes(Encoding.DER)
 
@@ -68,10 +98,13 @@ def fault_of(grid: str, certificate: bytes) -> str:
         read.verify_directly_issued_by(read)
         if read.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
             return "it is a CA"
+        if set(read.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) != set(USAGES):
+            return "it is for another usage"
+        stated = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except Exception as error:
         return f"it cannot be used: {type(error).__name__}"
     names = [attribute.value for attribute in read.subject]
     if names != [sha256(spki).hexdigest()]:
         return "its subject is not the digest of its key"
-    return "" if grid_of(certificate) == grid else f"it does not name {grid}"
+    return "" if list(stated) == [x509.DNSName(grid)] else f"it does not name {grid} alone"

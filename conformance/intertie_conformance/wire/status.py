@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -25,6 +26,8 @@ class Said(NamedTuple):
     reason: str
     """Reason of the ErrorInfo, "" if there was none."""
     message: str
+    metadata: Mapping[str, str] = {}
+    """Metadata of the ErrorInfo."""
 
     def __str__(self) -> str:
         return f"{self.reason or 'no reason'} ({self.code}): {self.message[:200]}"
@@ -49,19 +52,19 @@ async def abort(context: Any, refusal: Refusal) -> None:
 
 def said(error: grpc.aio.AioRpcError) -> Said:
     """What a failed call means."""
-    reason = ""
+    info = ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == KEY and isinstance(value, bytes):
-            reason = _reason(value) or reason
-    return Said(error.code().name, reason, error.details() or "")
+            info = _info(value) or info
+    return Said(error.code().name, info.reason, error.details() or "", dict(info.metadata))
 
 
-def _reason(data: bytes) -> str:
+def _info(data: bytes) -> ErrorInfo | None:
     try:
         for detail in Status.FromString(data).details:
             info = ErrorInfo()
             if detail.Unpack(info) and info.domain == DOMAIN:
-                return str(info.reason)
+                return info
     except DecodeError:
         pass
-    return ""
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from intertie_conformance.wire import agreements, certificates, descriptors, envelope
@@ -10,6 +10,9 @@ from intertie_conformance.wire.keys import Key
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
+    from intertie.v1 import directory_pb2 as dr
+    from intertie_conformance.grid.identity import Identity
+    from intertie_conformance.grid.link import Link
     from intertie_conformance.wire.agreements import Agreed
     from intertie_conformance.wire.descriptors import Described
 
@@ -42,12 +45,53 @@ class PeeringRules:
                 raise Refusal("CERTIFICATE_MISMATCH", f"A certificate in the descriptor: {fault}.")
 
     def proposal_pinned(self, described: Described, known: Mapping[bytes, Described]) -> None:
-        """A name stays with its fingerprint, a chain only grows."""
+        """The chain of a grid that is known only grows."""
         for other in known.values():
-            if other.fingerprint == described.fingerprint:
+            if self.same_grid(other, described):
                 self.chain_grows(other, described)
-            elif other.grid == described.grid:
-                raise Refusal("DESCRIPTOR_INVALID", f"The name {described.grid} is pinned to another grid.")
+
+    def same_grid(self, held: Described, described: Described) -> bool:
+        """A grid is its fingerprint."""
+        return held.fingerprint == described.fingerprint
+
+    def named(self, described: Described, own: str, pinned: Iterable[str], heard: Iterable[str]) -> None:
+        """A name belongs to one grid among those that are pinned; what was only heard of does not count."""
+        if described.grid == own or described.grid in pinned:
+            raise Refusal("DESCRIPTOR_INVALID", f"The name {described.grid} is pinned to another grid.", field="grid")
+
+    def genesis(self, agreed: Agreed) -> bytes:
+        """head(0) of both logs."""
+        return agreed.genesis
+
+    def knows_proposal(self, agreed: Agreed, accepted: Collection[bytes]) -> bool:
+        """A proposal is known by its payload."""
+        return agreed.digest in accepted
+
+    def answers_again(self, answer: dr.ProposeResponse) -> dr.ProposeResponse:
+        """A repeated proposal has the same answer."""
+        return answer
+
+    def receipt_asset(self, asset: str, scale: int) -> tuple[str, int]:
+        """The asset and scale of receipts: those of the agreement."""
+        return asset, scale
+
+    def ready_after_s(self) -> float:
+        """Seconds from the answer ACCEPTED until the link is taken."""
+        return 0.0
+
+    def admits(self, links: Collection[Link]) -> None:
+        """A new peer is admitted while all links stay."""
+
+    def trusted(self, address: str, listed: list[bytes]) -> list[bytes]:
+        """What a dialled peer may present: what its descriptor lists."""
+        return listed
+
+    def serves_chain(self, chain: Sequence[bytes], after_version: int) -> Sequence[bytes]:
+        """The versions above one."""
+        return chain[after_version:]
+
+    def describes(self, me: Identity) -> None:
+        """What the own descriptor says."""
 
     def chain_grows(self, old: Described, new: Described) -> None:
         """No lower version, no other statement at a known one."""
