@@ -133,7 +133,7 @@ class Stage:
             else:
                 await peer.leave()
         for stream in self._streams:
-            if not any(peer.serves(stream) for peer in self._peers):
+            if not self.peerings.keeps(stream):
                 await stream.stop()
         for end in self.ends:
             await end()

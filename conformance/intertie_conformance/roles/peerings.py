@@ -14,6 +14,7 @@ import grpc
 from intertie.v1 import directory_pb2 as dr
 from intertie_conformance.grid.identity import Identity
 from intertie_conformance.grid.node import terms
+from intertie_conformance.grid.streams import GrpcStream
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.shop import Door, Shop
 from intertie_conformance.roles.target import Target, Unreachable
@@ -106,6 +107,10 @@ class Peerings:
             shop = await self.shop()
         self.at_end(shop.door.close)
         return shop
+
+    def keeps(self, stream: GrpcStream) -> bool:
+        """Whether a provider that waits for its next check is connected by a stream."""
+        return any(shop.serves(stream) for shop in self._sellers)
 
     async def give_back(self, peer: Peer) -> None:
         """Keep a peer whose logs the target holds as they are; a provider stays connected."""
