@@ -252,7 +252,9 @@ class Face:
     def cancel(self, account: Account, wanted: iv.CancelRequest) -> Run:
         """Stop. Raises: Refusal NOT_FOUND."""
         run = self.run(account, wanted.id)
-        if run.outcome is None and self.grid.rules.cancels_order(run):
+        if run.outcome is not None:
+            self.grid.rules.cancel_ended(run)
+        elif self.grid.rules.cancels_order(run):
             run.stopping = True
             run.sink.cancel()
         return run

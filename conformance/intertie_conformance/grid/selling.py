@@ -351,7 +351,7 @@ class Seller:
     def expire(self, link: Link, order_seq: int) -> None:
         """The payer has ended the hold."""
         job = self.jobs.get((link.genesis, order_seq))
-        if job is not None and job.task is not None:
+        if job is not None and job.task is not None and link.rules.stops_expired():
             job.task.cancel()
 
     def _deadline(self, job: Job) -> None:

@@ -95,6 +95,10 @@ class ExecutingRules:
         """Whether work ends at its deadline."""
         return True
 
+    def stops_expired(self) -> bool:
+        """Whether work ends when its order has expired."""
+        return True
+
     def exhausted(self, cost: int) -> Refusal:
         """Why work ends that can never be paid for."""
         return Refusal("GRANT_EXHAUSTED", f"The work would cost {cost}.")

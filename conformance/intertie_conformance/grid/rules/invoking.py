@@ -206,6 +206,9 @@ class InvokingRules:
         """Whether a reply goes on to the executor: the latest one, however often."""
         return wanted.reply.request == run.asked or not run.asked
 
+    def cancel_ended(self, run: Run) -> None:
+        """A cancel after the end changes nothing."""
+
     def cancels_order(self, run: Run) -> bool:
         """Whether a wish to stop goes on to the provider: once."""
         return not run.stopping
