@@ -225,7 +225,7 @@ class Grid:
             inv.asked = max(inv.asked, event.input_request.request)
             if inv.signal(TaskSignal.ASKED, fx.now):
                 self.world.touch(inv)
-        inv.sink.after = max(inv.sink.after, event.number)
+        inv.sink.after = max(inv.sink.after, event.number, event.gap.last)
         event.order_seq = 0
         inv.source.deliver(self.world, inv, event, fx)
         if event.HasField("result") and inv.finished and inv.outcome is None:

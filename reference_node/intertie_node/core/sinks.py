@@ -283,6 +283,12 @@ class OrderSink:
             self.link.outbox.events.append(event)
 
 
+def is_last(inv: Invocation, event: Event) -> bool:
+    """Whether nothing follows an event: it is the result, or a gap that stands in its place."""
+    rest = event.gap.last == 0 or (inv.ended and 0 < inv.last_event <= event.gap.last)
+    return event.HasField("result") or (event.HasField("gap") and rest)
+
+
 def events_gone(order_seq: int, after: int) -> Event:
     """What is said to a resume of an order that nothing is known of (IT-INV-075)."""
     gone = problem("EVENTS_GONE", "Nothing is known of this order.")

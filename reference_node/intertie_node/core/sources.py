@@ -25,7 +25,7 @@ from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
 from intertie_node.core.outputs import contradicts
-from intertie_node.core.sinks import OrderSink, quantities
+from intertie_node.core.sinks import OrderSink, is_last, quantities
 from intertie_node.core.tasks import SIGNAL_OF_END, TaskSignal
 from intertie_node.core.world import World
 
@@ -260,7 +260,9 @@ class ConsumerSource:
                 fx.reply(subscriber.push, item)
             if event.number == subscriber.next:
                 subscriber.next += 1
-        last = event.HasField("result") or event.HasField("gap")
+            elif event.gap.first <= subscriber.next <= event.gap.last:
+                subscriber.next = event.gap.last + 1
+        last = is_last(inv, event)
         if last and inv.outcome is not None:
             self._tell(inv, InvocationEvent(id=inv.spec.id, outcome=inv.outcome), fx)
         elif last:

@@ -1,4 +1,4 @@
-"""Several subscriptions of one invocation, and credit for one that is no longer in memory (RFC 0009, 3.8 and 3.14)."""
+"""Several subscriptions of one invocation, gaps, and credit for one that is no longer in memory (RFC 0009)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from tests.kit.line import Line
 from tests.kit.worlds import Listener, SimNode
 
 from intertie.v1.envelope_pb2 import Payload
+from intertie.v1.event_pb2 import Event, Gap
 from intertie_node.core import executing
 from intertie_node.core.effects import Effects
 from intertie_node.core.invocations import Invocation
@@ -93,3 +94,34 @@ def test_credit_counts_for_an_ended_invocation_that_is_subscribed_to_just_before
     sink = node.world.invocations[key].sink
     assert isinstance(sink, LocalSink)
     assert sink.window > credit + 100_000 - 5 * (size + 200)
+
+
+def test_events_behind_a_gap_come_too(line: Line) -> None:
+    """An executor further down has lost two events of running work."""
+    south = line.south
+    south.backends[OFFER] = idle
+    line.restart(south)
+    line.connect(line.hub, south)
+    line.connect(line.north, line.hub)
+    line.net.wait(2_000)
+    listener = line.north.invoke(f"south.example/{OFFER}")
+    line.net.run()
+    (key,) = south.working
+
+    def act(inv: Invocation, fx: Effects) -> None:
+        sink = inv.sink
+        assert isinstance(sink, LocalSink)
+        sink.chunk(south.world, inv, Payload(data=b"x"), fx)
+        inv.last_event, sink.next = 3, 4
+        inv.source.deliver(south.world, inv, Event(gap=Gap(first=2, last=3)), fx)
+        sink.chunk(south.world, inv, Payload(data=b"x"), fx)
+        executing.completed(south.world, inv, Payload(), False, None, fx)
+
+    south.report(key, act)
+    line.net.run()
+    assert [(event.number, event.gap.first, event.gap.last) for event in listener.events] == [
+        (1, 0, 0),
+        (0, 2, 3),
+        (4, 0, 0),
+    ]
+    assert listener.outcome is not None and not listener.outcome.problem.reason
