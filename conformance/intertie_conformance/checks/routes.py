@@ -192,8 +192,7 @@ async def _old_key(market: Market) -> None:
     stage, origin = market.stage, stranger(market)
     offer, old_chain, old_key = market.offer(origin=origin), list(origin.chain), origin.key
     await market.open_market(offer, origin=origin)
-    origin.key = Key()
-    origin.chain = [*old_chain, descriptors.issue(old_chain, origin.statement(), origin.root)]
+    origin.rotate()
     seq = await market.open_market(offer, origin=origin)
     origin.key = old_key
     market.announce(market.route(market.root(offer, origin=origin), seq, origin, descriptors=old_chain))
@@ -330,7 +329,7 @@ def _bare(market: Market, number: int) -> Identity:
     """An origin without a certificate of its own: keys and a descriptor."""
     made = Identity.__new__(Identity)
     made.grid, made.root, made.key = f"o{number}-{market.me.grid}", Key(), Key()
-    made.certificates, made.fingerprint = [], made.root.id
+    made.signing, made.certificates, made.fingerprint = [made.key], [], made.root.id
     made.describe()
     return made
 
@@ -342,8 +341,8 @@ async def newest_descriptor(stage: Stage) -> None:
     origin = stranger(market)
     offer, old_chain, old_key = market.offer(origin=origin), list(origin.chain), origin.key
     await market.open_market(offer, origin=origin)
-    new_key = origin.key = Key()
-    origin.chain = [*old_chain, descriptors.issue(old_chain, origin.statement(), origin.root)]
+    origin.rotate()
+    new_key = origin.key
     await market.open_market(offer, origin=origin)
     seq = market.tariff(origin)
     again = market.route(market.root(offer, origin=origin), seq, origin, descriptors=old_chain)

@@ -137,19 +137,16 @@ class Routes:
     def known(self) -> dict[str, Offered]:
         """Every offer by reference: own ones, and those that a route lists, withdrawn or not."""
         found = dict(self.own)
-        for withdrawn in (True, False):
+        first = not self.rules.withdrawn_first()
+        for withdrawn in (first, not first):
             for route in self.table.values():
-                if route.withdrawn is withdrawn:
+                if route.withdrawn is withdrawn and (not withdrawn or self.rules.remembers_withdrawn()):
                     found.update(self._of_route(route))
         return found
 
     def _of_route(self, route: Route) -> dict[str, Offered]:
         held = [self.offers[digest] for digest in route.root.offers if digest in self.offers]
-        return {
-            f"{route.origin.grid}/{offer.message.name}": offer
-            for offer in held
-            if self.rules.priced(offer, route.tariff) is not None
-        }
+        return {f"{route.origin.grid}/{offer.message.name}": offer for offer in held}
 
     def in_reach(self) -> dict[str, Offered]:
         """Own offers, and those of routes that are not withdrawn."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,12 +16,13 @@ from intertie.v1.envelope_pb2 import Payload
 from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.verdicts import Failed, fail
 from intertie_conformance.wire import ids
+from intertie_conformance.wire.amounts import Price
 from intertie_conformance.wire.status import Said, said
 
 if TYPE_CHECKING:
     from intertie_conformance.stage import Stage
 
-OUT = ("OFFER_UNKNOWN", "PEER_UNAVAILABLE", "NO_ROUTE")
+OUT = ("OFFER_UNKNOWN", "PEER_UNAVAILABLE", "NO_ROUTE", "AMOUNT_OVERFLOW")
 LIST_S = 5.0
 """How long an offer may take to be listed after its origin was advertised."""
 
@@ -81,6 +83,14 @@ class Customer:
         found = await self._listed(lambda seen: bool(seen.prices) and digest in (b"", seen.digest), ref, seconds)
         self._stage.saw(f"{ref} is listed")
         return found
+
+    async def expect_priced(self, ref: str, prices: Sequence[Price]) -> None:
+        """Wait until an offer is listed with these prices."""
+
+        def priced(seen: ct.ListedOffer) -> bool:
+            return [(line.unit, line.num, line.den) for line in seen.prices] == list(prices)
+
+        await self._listed(priced, ref, LIST_S)
 
     async def expect_unlisted(self, ref: str) -> None:
         """Wait until an offer cannot be ordered any more: unknown, out of reach, or without a price."""

@@ -110,6 +110,8 @@ class InvokingRules:
     def reachable(self, asked: Asked) -> None:
         """Other grids' offers: there is a way."""
         route, rules = asked.route, asked.face.grid.rules
+        if route is not None and rules.priced(asked.offer, route.tariff) is None:
+            raise Refusal("AMOUNT_OVERFLOW", "The price of this offer cannot be stated on the way to it.")
         if route is not None and not rules.is_candidate(route, asked.now):
             raise rules.out_of_reach(asked.face.grid.buyer.routes.of_offer(asked.offer), asked.wanted.offer)
 

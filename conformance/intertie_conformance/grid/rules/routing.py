@@ -113,6 +113,14 @@ class RoutingRules:
         """What was reached over a link that is down is withdrawn."""
         return True
 
+    def withdrawn_first(self) -> bool:
+        """Of two offers by one reference the one in reach is meant."""
+        return False
+
+    def remembers_withdrawn(self) -> bool:
+        """What is out of reach for now stays known."""
+        return True
+
     # -- offers -----------------------------------------------------------------------------------
 
     def offer_origin(self, offer: Offer, origin: Described) -> bool:
