@@ -19,16 +19,28 @@ JSON: Final = "application/json"
 
 
 def read_input(data: bytes, kind: type[T]) -> T:
-    """Decode a JSON input strictly.
+    """Decode a JSON input strictly, but for 1.0, which JSON Schema takes for the integer 1.
 
     The node has checked it against the offer's schema; this keeps a backend safe without that.
 
     Raises: RefuseWork with INPUT_INVALID.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.ValidationError:
+            return msgspec.convert(_whole(msgspec.json.decode(data)), kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefuseWork(input_invalid(str(error) or type(error).__name__)) from None
+
+
+def _whole(value: object) -> object:
+    """The same value with every number that has no fraction as an integer."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return {key: _whole(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def input_invalid(message: str, path: str = "$", rule: str = "") -> IntertieError:
