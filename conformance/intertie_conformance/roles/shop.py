@@ -182,6 +182,10 @@ class Shop(Peer):
         if self.phase is not Phase.OPEN or not self._epoch:
             await self.up()
 
+    def serves(self, stream: GrpcStream) -> bool:
+        """Whether a stream is the present one."""
+        return stream is self._now
+
     async def wait_dialled(self, seconds: float = DIAL_S) -> None:
         """Wait until the target has dialled."""
         from intertie_conformance.roles.waiting import until
