@@ -12,7 +12,7 @@ from intertie_node.core.catalog import KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.executing import start
 from intertie_node.core.invocations import Invocation, Spec
-from intertie_node.core.placing import best_way, check_place, check_room, check_size, check_time, first_grant, place
+from intertie_node.core.placing import best_way, check_place, check_room, check_size, draft, first_grant, place
 from intertie_node.core.sinks import OrderSink, Rate
 from intertie_node.core.sources import ConsumerSource, Subscriber
 from intertie_node.core.tasks import TaskSignal
@@ -92,12 +92,12 @@ def _order(world: World, inv: Invocation, offer: KnownOffer, source: ConsumerSou
     _check_price(way.prices, spec.max_charge)
     grant = source.grant = first_grant(offer, spec.max_charge, spec.grant)
     check_size(spec, way.link.their_limits.inline_bytes)
-    check_time(way.link, spec.deadline, fx.now)
     check_room(world, way.link, spec.max_charge, grant)
+    order = draft(world, inv, way, spec.id, spec.max_charge, grant, spec.deadline, fx.now)
     world.books.reserve(spec.caller, spec.max_charge)
     source.prices = way.prices
     world.add(inv)
-    place(world, inv, way, spec.id, spec.max_charge, grant, spec.deadline, Rate(), fx)
+    place(world, inv, way, order, Rate(), fx)
     inv.signal(TaskSignal.STARTED, fx.now)
     world.at(spec.deadline + world.settings.grace_ms, "unknown", inv.key)
 

@@ -12,7 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from intertie.amounts import INT64_MAX, line_charge
+from intertie.registry import LIMITS
 from intertie.v1 import entry_pb2 as pb
+
+MAX_PRICE_LINES = LIMITS["price_lines"].maximum
 
 
 class HoldState(IntEnum):
@@ -154,34 +157,36 @@ def copy_of(hold: Hold) -> Hold:
     return msgspec.structs.replace(hold)
 
 
+def order_fault(order: pb.Order, at: int, window: int, longest: int) -> str:
+    """Why an order written at `at` would be void, as a reason for whoever asked for it; "" if it would be valid.
+
+    Both logs are judged by it, and so is the payer by itself before it reserves anything (design §7, order).
+    """
+    lines = order.prices
+    if len(lines) > MAX_PRICE_LINES or len({line.unit for line in lines}) != len(lines):
+        return "PRICE_CHANGED"
+    if any(line.num < 0 or line.den <= 0 for line in lines):
+        return "PRICE_CHANGED"
+    if not 0 <= order.grant <= order.max_charge:
+        return "AMOUNT_INVALID"
+    if order.deadline <= at:
+        return "DEADLINE_EXCEEDED"
+    if order.deadline > min(at + longest, INT64_MAX - window):
+        return "DEADLINE_TOO_LONG"
+    return "" if len(order.id) == 36 and 16 <= len(order.nonce) <= 32 else "ORDER_INVALID"
+
+
 def open_hold(payer: int, seq: int, at: int, order: pb.Order, window: int, longest: int) -> Hold | str:
     """A hold for a well-formed order, or the reason why the order is void (ORDER_INVALID)."""
-    units: list[str] = []
-    prices: list[tuple[int, int]] = []
-    for line in order.prices:
-        num, den = line.num, line.den
-        if num < 0 or den <= 0:
-            return "ORDER_INVALID"
-        units.append(line.unit)
-        prices.append((num, den))
-    sound = (
-        0 <= order.grant <= order.max_charge
-        and at < order.deadline <= at + longest
-        and len(order.id) == 36
-        and 16 <= len(order.nonce) <= 32
-        and len(prices) <= 16
-        and len(set(units)) == len(units)
-        and order.deadline <= INT64_MAX - window
-    )
-    if not sound:
+    if order_fault(order, at, window, longest):
         return "ORDER_INVALID"
     terms = Terms(
         id=order.id,
         offer_digest=order.offer_digest,
         tariff_seq=order.tariff_seq,
         input_digest=order.input.digest,
-        units=tuple(units),
-        prices=tuple(prices),
+        units=tuple(line.unit for line in order.prices),
+        prices=tuple((line.num, line.den) for line in order.prices),
         max_charge=order.max_charge,
         deadline=order.deadline,
         claim_until=order.deadline + window,

@@ -100,6 +100,10 @@ class LogPair:
         self._signed(author, signature, keep)
         return facts
 
+    def next_at(self, now: int) -> int:
+        """`at` of an own entry that is appended now, milliseconds since the Unix epoch: it never falls."""
+        return max(now, self.logs[ME].at)
+
     def append(self, entry: pb.Entry, now: int, keep: Keep) -> tuple[int, bytes, bytes]:
         """Append an own entry; sets its `seen` and `at`. Returns (seq, exact bytes, head).
 
@@ -107,7 +111,7 @@ class LogPair:
         """
         log = self.logs[ME]
         entry.seen = max(log.seen, self.logs[THEM].seq - self.unhandled)
-        entry.at = max(now, log.at)
+        entry.at = self.next_at(now)
         data = entry.SerializeToString()
         void = self.ledger.apply(ME, log.seq + 1, entry)
         if void is not None:

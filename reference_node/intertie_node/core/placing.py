@@ -15,10 +15,11 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import FADED, KnownOffer, Prices, Route, price_lines, priced
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import Hold
+from intertie_node.core.holds import Hold, order_fault
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM, TariffTerms
 from intertie_node.core.link import Link
+from intertie_node.core.log import MAX_ENTRY_BYTES
 from intertie_node.core.opening import Phase
 from intertie_node.core.sharing import note
 from intertie_node.core.sinks import OrderSink, Rate
@@ -26,6 +27,14 @@ from intertie_node.core.world import World
 
 MAX_TEXT_BYTES = 32 * 1024
 """Longest that an order's names may be together, so that the next hop's order fits an entry as well."""
+ENTRY_OVERHEAD = 64
+"""Bytes of an entry beside its body, at most."""
+_EXPLAINED = {
+    "PRICE_CHANGED": ("tariff_seq", "The price there takes more lines than an order may have."),
+    "DEADLINE_EXCEEDED": ("deadline", "The order would end before the link's clock, which leads this node's."),
+    "DEADLINE_TOO_LONG": ("limit_ms", "The order would be open for longer than the peering there allows."),
+}
+"""Reason of `order_fault` → (what the error names, what it says)."""
 
 
 class Way(Struct, frozen=True):
@@ -139,20 +148,6 @@ def check_room(world: World, link: Link, max_charge: int, grant: int) -> None:
         raise IntertieError("TOO_MANY_ORDERS", f"{lane.open} orders are open with {link.peer.grid}; try again.")
 
 
-def check_time(link: Link, deadline: int, now: int) -> None:
-    """Check that an order written now may have that deadline (milliseconds since the Unix epoch).
-
-    An entry is no earlier than the one before it, so after a clock was set back `now` is not when it is written.
-
-    Raises: IntertieError DEADLINE_EXCEEDED, DEADLINE_TOO_LONG.
-    """
-    at, longest = max(now, link.pair.logs[ME].at), link.terms.max_hold_ms
-    if deadline <= at:
-        raise IntertieError("DEADLINE_EXCEEDED", f"Too little time is left to order from {link.peer.grid}.")
-    if deadline > at + longest:
-        raise IntertieError("DEADLINE_TOO_LONG", f"Orders to {link.peer.grid} may take at most {longest} ms.")
-
-
 def first_grant(offer: KnownOffer, max_charge: int, wished: int) -> int:
     """The grant of an order: all of it at once where the offer is charged on completion."""
     return max_charge if offer.offer.charge_on == CHARGE_ON_COMPLETION else min(wished, max_charge)
@@ -179,19 +174,14 @@ def check_size(spec: Spec, inline_bytes: int) -> None:
         raise IntertieError("PAYLOAD_TOO_LARGE", "The order's path, actors, places, session and group are too long.")
 
 
-def place(
-    world: World,
-    inv: Invocation,
-    way: Way,
-    order_id: str,
-    max_charge: int,
-    grant: int,
-    deadline: int,
-    rate: Rate,
-    fx: Effects,
-) -> None:
-    """Append the order to the way's link and make it the invocation's sink; `check_room` has passed."""
-    link, spec = way.link, inv.spec
+def draft(
+    world: World, inv: Invocation, way: Way, order_id: str, max_charge: int, grant: int, deadline: int, now: int
+) -> pb.Order:
+    """The order of an invocation on a way, judged as both sides will judge it, before anything is reserved for it.
+
+    Raises: IntertieError PRICE_CHANGED, AMOUNT_INVALID, DEADLINE_EXCEEDED, DEADLINE_TOO_LONG, PAYLOAD_TOO_LARGE.
+    """
+    spec = inv.spec
     order = pb.Order(
         id=order_id,
         offer_digest=spec.offer_digest,
@@ -214,11 +204,31 @@ def place(
         len(spec.input),
     )
     order.policy.places.extend(spec.places)
+    _check_valid(way.link, order, now)
+    return order
+
+
+def _check_valid(link: Link, order: pb.Order, now: int) -> None:
+    """Check that the log can take an order and that it would not be void there."""
+    terms, size = link.terms, order.ByteSize() + ENTRY_OVERHEAD
+    if size > MAX_ENTRY_BYTES:
+        message = f"The order would have {size} bytes; an entry may have {MAX_ENTRY_BYTES}."
+        raise IntertieError("PAYLOAD_TOO_LARGE", message, size=str(size), limit=str(MAX_ENTRY_BYTES))
+    fault = order_fault(order, link.pair.next_at(now), terms.claim_window_ms, terms.max_hold_ms)
+    if fault:
+        name, explained = _EXPLAINED.get(fault, ("", "The order would not be valid on the way there."))
+        values = {"tariff_seq": order.tariff_seq, "deadline": order.deadline, "limit_ms": terms.max_hold_ms}
+        raise IntertieError(fault, explained, **({name: str(values[name])} if name else {}))
+
+
+def place(world: World, inv: Invocation, way: Way, order: pb.Order, rate: Rate, fx: Effects) -> None:
+    """Append a drafted order to the way's link and make it the invocation's sink; `check_room` has passed."""
+    link, spec = way.link, inv.spec
     seq = link.append(pb.Entry(kind=pb.ENTRY_KIND_ORDER, order=order), fx, spec.input)
     inv.sink = OrderSink(link, seq, rate)
-    note(world, link, inv, 1, max_charge, grant)
+    note(world, link, inv, 1, order.max_charge, order.grant)
     world.orders[link.name, ME, seq] = inv
-    world.at(deadline + link.terms.claim_window_ms, "expire", f"{link.name}:{seq}")
+    world.at(order.deadline + link.terms.claim_window_ms, "expire", f"{link.name}:{seq}")
     world.touch(inv)
 
 

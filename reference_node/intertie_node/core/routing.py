@@ -109,7 +109,7 @@ def _relay_terms(world: World, route: Route) -> tuple[int, int, int] | None:
 
 def _tariff(world: World, link: Link, origin: bytes, terms: tuple[int, int, int], fx: Effects) -> int:
     """Seq of a tariff with these terms that is good for a while; written now if there is none."""
-    tariffs, now = link.ledger.tariffs[ME], max(fx.now, link.pair.logs[ME].at)
+    tariffs, now = link.ledger.tariffs[ME], link.pair.next_at(fx.now)
     fresh_until = now + world.settings.tariff_lifetime_ms // 2
     for seq, tariff in reversed(tariffs.items()):
         stated = (tariff.markup_num, tariff.markup_den, tariff.fee)

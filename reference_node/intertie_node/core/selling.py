@@ -22,7 +22,7 @@ from intertie_node.core.placing import (
     check_place,
     check_room,
     check_size,
-    check_time,
+    draft,
     first_grant,
     place,
     relay_order_id,
@@ -210,9 +210,9 @@ def _relay(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> Non
     rate = relay_rate(tariff, way.tariff, len(upstream.terms.prices))
     up, down = source.link.terms, way.link.terms
     margin = settings.tolerated_outage_ms + 2 * max(up.max_skew_ms, down.max_skew_ms)
-    latest = upstream.terms.claim_until - down.claim_window_ms - margin
-    deadline = min(spec.deadline, latest, fx.now + down.max_hold_ms)
-    check_time(way.link, deadline, fx.now)
+    deadline = min(spec.deadline, upstream.terms.claim_until - down.claim_window_ms - margin)
+    if deadline <= fx.now:
+        raise IntertieError("DEADLINE_EXCEEDED", "Too little time is left to pass the order on.")
     order_id = relay_order_id(world, spec.created_at, spec.digest)
     inv.spec = msgspec.structs.replace(spec, hop_limit=spec.hop_limit - 1)
     max_charge = rate.down(spec.max_charge)
@@ -220,7 +220,8 @@ def _relay(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> Non
     check_size(spec, way.link.their_limits.inline_bytes)
     check_room(world, way.link, max_charge, grant)
     check_share(world, way.link, inv, max_charge, grant)
-    place(world, inv, way, order_id, max_charge, grant, deadline, rate, fx)
+    order = draft(world, inv, way, order_id, max_charge, grant, deadline, fx.now)
+    place(world, inv, way, order, rate, fx)
     inv.signal(TaskSignal.STARTED, fx.now)
 
 

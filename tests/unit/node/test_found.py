@@ -17,7 +17,7 @@ from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.task_pb2 import HoldState as PbHoldState
 from intertie_node.core import executing
-from intertie_node.core.ledger import ME, THEM
+from intertie_node.core.ledger import ME
 from intertie_node.core.work import RecallOrder
 from intertie_node.core.world import problem
 from intertie_node.services.consumers import ConsumerDesk
@@ -234,7 +234,7 @@ def test_an_order_longer_than_the_agreement_allows_is_refused_by_name() -> None:
     assert north.world.books.accounts["alice"].reserved == 0
 
 
-def test_a_relay_shortens_an_order_to_what_its_next_agreement_allows() -> None:
+def test_a_relay_rejects_an_order_longer_than_its_next_agreement_allows() -> None:
     net = Network()
     north, hub, south = net.add("north.example"), net.add("hub.example", relay=True), net.add("south.example")
     net.peer(north, hub, claim_window_ms=20_000)
@@ -245,5 +245,5 @@ def test_a_relay_shortens_an_order_to_what_its_next_agreement_allows() -> None:
     listener = north.invoke(ECHO, timeout_ms=10_000)
     net.run()
     assert listener.outcome is not None
-    assert listener.outcome.receipt.charge == 10
-    assert not [h for h in hub.link(south).ledger.holds if h[0] == THEM]
+    assert listener.outcome.problem.reason == "DEADLINE_TOO_LONG"
+    assert not hub.link(south).ledger.holds

@@ -1,0 +1,122 @@
+"""What would be void is refused before anything is reserved: no caller ends a node by it (design §7, §9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.kit.line import ECHO
+from tests.kit.worlds import Listener, Network, SimNode
+from tests.unit.node.test_misdeeds import check_books
+
+from intertie_node.core.ledger import ME
+
+
+def pair(**terms: int) -> tuple[Network, SimNode, SimNode]:
+    """north buys at south."""
+    net = Network()
+    north, south = net.add("north.example"), net.add("south.example")
+    net.peer(north, south, **terms)
+    net.start()
+    north.open_account("alice", 10**6)
+    net.run()
+    return net, north, south
+
+
+def asked(net: Network, node: SimNode, **fields: Any) -> Listener:
+    listener = node.invoke(ECHO, **fields)
+    net.run()
+    return listener
+
+
+def check_untouched(node: SimNode) -> None:
+    """Nothing was reserved, written or kept."""
+    assert node.world.books.accounts["alice"].reserved == 0
+    assert not node.world.invocations
+    assert not any(link.ledger.lanes[ME].open for link in node.world.links.values())
+    check_books(node)
+
+
+def test_a_timeout_beyond_the_longest_hold_is_refused_by_name() -> None:
+    net, north, _ = pair(max_hold_ms=5_000)
+    assert asked(net, north, timeout_ms=5_001).refused == "DEADLINE_TOO_LONG"
+    check_untouched(north)
+    assert asked(net, north, timeout_ms=5_000).outcome is not None
+
+
+def test_a_log_whose_clock_leads_takes_no_order_that_ends_before_it() -> None:
+    net, north, south = pair()
+    north.link(south).pair.logs[ME].at = net.now + 500
+    assert asked(net, north, timeout_ms=500).refused == "DEADLINE_EXCEEDED"
+    check_untouched(north)
+    assert asked(net, north, timeout_ms=501).outcome is not None
+
+
+def test_a_tariff_is_written_also_when_the_log_s_clock_leads_by_more_than_its_life() -> None:
+    net, north, south = pair()
+    ahead = net.now + 2 * north.settings.tariff_lifetime_ms
+    north.link(south).pair.logs[ME].at = ahead
+    north.link(south).ledger.tariffs[ME].clear()
+    net.wait(1_000)
+    north.submit(lambda fx: north.grid._advertise(north.link(south), fx))
+    north.batch()
+    assert [t.expires_at > ahead for t in north.link(south).ledger.tariffs[ME].values()] == [True]
+
+
+def short_line(*longest: int) -> tuple[Network, list[SimNode]]:
+    """north buys at south by way of hub; holds on each link last at most so many milliseconds."""
+    net = Network()
+    nodes = [net.add(name, relay=name.startswith("hub")) for name in ("north.example", "hub.example", "south.example")]
+    for buyer, seller, ms, window in zip(nodes, nodes[1:], longest, (20_000, 2_000), strict=False):
+        net.peer(buyer, seller, claim_window_ms=window, max_hold_ms=ms)
+    net.start()
+    nodes[0].open_account("alice", 10**6)
+    net.run()
+    return net, nodes
+
+
+@pytest.mark.parametrize(("longest", "reason"), [(5_000, "DEADLINE_TOO_LONG"), (10_000, "")])
+def test_a_relay_rejects_what_the_next_link_would_not_take(longest: int, reason: str) -> None:
+    net, (north, hub, south) = short_line(86_400_000, longest)
+    listener = asked(net, north)
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == reason
+    assert hub.link(south).ledger.lanes[ME].open == 0
+    check_books(hub)
+
+
+EDGES = st.sampled_from([0, 1, 4_999, 5_000, 5_001, 10_000, 3_600_000, 3_600_001, 2**31, 2**63 - 1])
+AMOUNTS = st.sampled_from([-(2**63), -1, 0, 1, 10, 999, 1_000, 10**6, 10**6 + 1, 2**63 - 1])
+TEXTS = st.sampled_from(["", "a", "x" * 300, "ü" * 4_000, "x" * 8_000, "x" * 40_000, "\x00"])
+HOSTILE = st.fixed_dictionaries(
+    {},
+    optional={
+        "timeout_ms": st.integers(0, 2**63 - 1) | EDGES,
+        "max_charge": AMOUNTS,
+        "first_grant": AMOUNTS,
+        "session": TEXTS,
+        "group": TEXTS,
+        "policy": st.lists(TEXTS, max_size=20).map(lambda places: {"places": places}),
+        "data": st.sampled_from([b"", b"{}", b"x" * 4_096, b"x" * 16_384, b"x" * 16_385]),
+        "offer": st.sampled_from([ECHO, "hub.example/echo", "north.example/echo", "echo", "", "x" * 10_000]),
+        "id": st.sampled_from(["", "x" * 36, "0190f000-0000-7000-8000-000000000001"]),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(HOSTILE, min_size=1, max_size=8), st.integers(0, 1_000))
+def test_no_request_of_a_consumer_ends_a_node(requests: list[dict[str, Any]], ahead: int) -> None:
+    """Every step raises nothing: what the engine would die of fails this test."""
+    net, nodes = short_line(9_000, 8_000)
+    for node in nodes:
+        for link in node.world.links.values():
+            link.pair.logs[ME].at = net.now + ahead
+    for request in requests:
+        nodes[0].invoke(**{"offer": ECHO, **request})
+    net.run()
+    net.wait(1_000)
+    for node in nodes:
+        check_books(node)
