@@ -275,7 +275,7 @@ class Rogue:
         }
         made = pb.Order(**{**fields, **changes})
         if "prices" not in changes:
-            for unit, num, den in priced(offer, self.ledger.tariffs[THEM][seq]):
+            for unit, num, den in priced(offer, self.ledger.tariffs[THEM][seq]) or ():
                 made.prices.add(unit=unit, num=num, den=den)
         return made
 

@@ -17,6 +17,7 @@ from intertie.errors import IntertieError
 from intertie.v1.catalog_pb2 import CatalogRoot, Offer
 from intertie.v1.metering_pb2 import PriceLine
 from intertie_node.core.effects import Effects
+from intertie_node.core.holds import MAX_PRICE_LINES
 from intertie_node.core.ledger import TariffTerms
 
 ORDER_UNIT = "order"
@@ -88,14 +89,21 @@ def known_offer(origin: bytes, grid: str, data: bytes) -> KnownOffer:
     return KnownOffer(origin, grid, multihash(data), data, offer, prices)
 
 
-def priced(offer: KnownOffer, tariff: TariffTerms | None) -> Prices:
-    """The offer's prices with a tariff applied; the fee is added to the unit "order" (design §7, tariff)."""
-    return offer.prices if tariff is None else _under(offer.prices, tariff)
+def priced(offer: KnownOffer, tariff: TariffTerms) -> Prices | None:
+    """The offer's prices with a tariff applied; the fee is added to the unit "order" (design §7, tariff).
+
+    None if the price cannot be stated: a term exceeds int64, or the fee makes a line too many (IT-CAT-089).
+    """
+    return _under(offer.prices, tariff)
 
 
 @lru_cache(4096)
-def _under(prices: Prices, tariff: TariffTerms) -> Prices:
-    return tuple(apply_tariff(prices, tariff.markup_num, tariff.markup_den, tariff.fee))
+def _under(prices: Prices, tariff: TariffTerms) -> Prices | None:
+    try:
+        lines = tuple(apply_tariff(prices, tariff.markup_num, tariff.markup_den, tariff.fee))
+    except IntertieError:
+        return None
+    return lines if len(lines) <= MAX_PRICE_LINES else None
 
 
 @lru_cache(4096)

@@ -10,7 +10,6 @@ from msgspec import Struct
 from intertie.digests import multihash
 from intertie.errors import IntertieError
 from intertie.ids import hop_id
-from intertie.registry import LIMITS
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import FADED, KnownOffer, Prices, Route, price_lines, priced
@@ -50,7 +49,7 @@ def ways(world: World, offer: KnownOffer, now: int, not_over: str = "") -> list[
     """Usable ways to an offer, cheapest path first; those are left out on which its price cannot be stated."""
     found = []
     for link, route, tariff in _usable(world, offer, now, not_over):
-        prices = stated(offer, tariff)
+        prices = priced(offer, tariff)
         if prices is not None:
             found.append(Way(link, route, tariff, prices))
     return found
@@ -66,17 +65,6 @@ def _usable(world: World, offer: KnownOffer, now: int, not_over: str) -> Iterato
         tariff = link.ledger.tariffs[THEM].get(route.tariff_seq)
         if tariff is not None and tariff.expires_at > now:
             yield link, route, tariff
-
-
-def stated(offer: KnownOffer, tariff: TariffTerms) -> Prices | None:
-    """The offer's prices under a tariff, None if a term or the number of lines is beyond what an order may state."""
-    try:
-        prices = priced(offer, tariff)
-    except IntertieError as error:
-        if error.reason != "AMOUNT_OVERFLOW":
-            raise
-        return None
-    return prices if len(prices) <= LIMITS["price_lines"].maximum else None
 
 
 def best_way(world: World, offer: KnownOffer, now: int, not_over: str = "") -> Way:
