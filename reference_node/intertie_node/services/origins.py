@@ -1,9 +1,13 @@
 """Bringing back, after a restart, what was known of other grids' offers, and what is still to be passed on."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import msgspec
 
 from intertie.descriptors import VerifiedDescriptor, verify_chain
-from intertie_node.core.catalog import Route, known_offer
+from intertie.errors import IntertieError
+from intertie_node.core.catalog import KnownOffer, Route, known_offer
 from intertie_node.core.crediting import OWED
 from intertie_node.core.world import World
 from intertie_node.ports import Store
@@ -20,12 +24,15 @@ def restore_catalog(world: World, store: Store) -> None:
         route = msgspec.msgpack.decode(packed, type=Route)
         if _pinned(world, verify_chain(route.descriptors)) and route.link in world.links and route.offers:
             routes.append(route)
-    offers = [
-        known_offer(origin, world.executors[origin].grid, data)
-        for _, origin, _, data in store.all_rows("offers")
-        if origin in world.executors
-    ]
-    world.catalog.restore(routes, offers)
+    world.catalog.restore(routes, _stored_offers(world, store))
+
+
+def _stored_offers(world: World, store: Store) -> Iterator[KnownOffer]:
+    """Stored offers of known origins; one that would not be learnt today is left out, like a new one."""
+    for _, origin, _, data in store.all_rows("offers"):
+        if origin in world.executors:
+            with suppress(IntertieError):
+                yield known_offer(origin, world.executors[origin].grid, data)
 
 
 def restore_owed(world: World, store: Store) -> None:

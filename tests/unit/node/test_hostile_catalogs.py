@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.kit.rogue import HOUR_MS, K
-from tests.kit.worlds import Listener, make_offer
+from tests.kit.worlds import Listener, is_open, make_offer
 from tests.unit.node.test_misdeeds import MAL, Scene
 
 from intertie.amounts import INT64_MAX
@@ -65,3 +65,25 @@ def test_an_own_offer_that_a_tariff_makes_too_dear_is_rejected_as_changed() -> N
     stall.net.run()
     assert stall.rogue.rejected() == {seq: "PRICE_CHANGED"}
     stall.check_calm()
+
+
+def test_a_unit_name_without_end_is_not_learnt() -> None:
+    """The order would not fit an entry: its peer would close the link at every resending."""
+    stall = Stall().opened()
+    longest = make_offer(MAL.fingerprint, "longest", {"x-" + "u" * 62: (1, 1)})
+    stall.show(longest)
+    assert stall.asked("mal.example/longest").refused == ""
+    endless = make_offer(MAL.fingerprint, "endless", {f"x-{n}" + "u" * 5_000: (1, 1) for n in range(16)})
+    stall.show(endless, epoch=2)
+    assert stall.asked("mal.example/endless").refused == "OFFER_UNKNOWN"
+    assert is_open(stall.node, MAL)
+    stall.check_calm()
+
+
+def test_an_order_larger_than_an_entry_is_refused_by_name() -> None:
+    """Whatever makes it so large: here a path that 16 grids have grown."""
+    stall = Stall().opened()
+    stall.show(make_offer(MAL.fingerprint, "tool"))
+    stall.node.world.own.grid = "x" * 66_000
+    assert stall.asked("mal.example/tool").refused == "PAYLOAD_TOO_LARGE"
+    assert stall.node.world.books.accounts["alice"].reserved == 0
