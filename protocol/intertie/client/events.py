@@ -50,7 +50,10 @@ class InputRequested(Struct, frozen=True):
 
 
 class Gap(Struct, frozen=True):
-    """The node says that events `first` to `last` are gone and why; what follows comes after them."""
+    """The node says that events `first` to `last` are gone and why; what follows comes after them.
+
+    `last` is 0 if it is not known how many are missing: then nothing follows but the end.
+    """
 
     first: int
     last: int
@@ -69,13 +72,15 @@ InvocationItem = StateChanged | Progress | Chunk | InputRequested | Gap | Ended
 class Cursor:
     """How far the durable events 1, 2, 3, … of one invocation have been received."""
 
-    __slots__ = ("received",)
+    __slots__ = ("_gone", "received")
 
     received: int
     """Number of the last one."""
 
     def __init__(self, received: int = 0) -> None:
         self.received = received
+        self._gone = False
+        """Whether it was said that nobody knows how many more there were."""
 
     def accept(self, event: Event) -> bool:
         """Return whether `event` is new; false for one that was received before.
@@ -95,6 +100,9 @@ class Cursor:
         return self._skip(event.gap) if event.HasField("gap") else True
 
     def _skip(self, gap: GapMessage) -> bool:
+        if gap.last == 0 < gap.first:
+            known, self._gone = self._gone, True
+            return not known
         if not 0 < gap.first <= gap.last:
             raise IntertieError("FRAME_MALFORMED", "The node stated a gap without extent.", field="gap")
         if gap.last <= self.received:

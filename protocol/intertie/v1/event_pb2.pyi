@@ -290,7 +290,7 @@ class Gap(_message.Message):
     first: _builtins.int
     """First missing number."""
     last: _builtins.int
-    """Last missing number."""
+    """Last missing number; 0 if it is not known how many are missing: then nothing follows but the outcome."""
     @_builtins.property
     def problem(self) -> _envelope_pb2.Problem:
         """Why, e.g. EVENTS_GONE."""

@@ -88,7 +88,8 @@ def _tell(item: "InvocationItem", as_json: bool) -> None:
     elif isinstance(item, InputRequested):
         print(f"? {item.prompt}", file=sys.stderr)
     elif isinstance(item, Gap):
-        print(f"! events {item.first} to {item.last} are gone: {item.error}", file=sys.stderr)
+        upto = f"to {item.last}" if item.last else "and later"
+        print(f"! events {item.first} {upto} are gone: {item.error}", file=sys.stderr)
 
 
 def _event(item: "InvocationItem") -> dict[str, Any]:

@@ -113,6 +113,21 @@ async def test_a_stated_gap_is_told_and_an_unstated_one_is_an_error() -> None:
     assert caught.value.metadata == {"first": "5", "last": "6"}
 
 
+async def test_a_gap_of_unknown_length_is_told_once_before_the_end() -> None:
+    """Its `last` is 0: who ran the invocation has forgotten it (IT-INV-075)."""
+
+    async def subscribe(request: pb.SubscribeRequest, context: Any) -> Any:
+        gap = GapMessage(first=request.after_seq + 1, problem=refused("EVENTS_GONE"))
+        for _ in range(2):
+            yield pb.SubscribeResponse(event=InvocationEvent(id=request.id, event=Event(gap=gap)))
+        yield pb.SubscribeResponse(event=InvocationEvent(id=request.id, outcome=outcome(request.id)))
+
+    async with serving(Node(Subscribe=subscribe)) as client:
+        gap, end = [item async for item in client.subscribe(new_id(), after_seq=4)]
+    assert isinstance(gap, Gap) and (gap.first, gap.last, gap.error.reason) == (5, 0, "EVENTS_GONE")
+    assert isinstance(end, Ended)
+
+
 @pytest.mark.parametrize(
     ("event", "reason"),
     [
@@ -120,6 +135,7 @@ async def test_a_stated_gap_is_told_and_an_unstated_one_is_an_error() -> None:
         (InvocationEvent(id="?", outcome=outcome("another")), "FRAME_MALFORMED"),
         (InvocationEvent(id="?", refused=refused("NOT_FOUND")), "NOT_FOUND"),
         (InvocationEvent(id="?", event=Event(gap=GapMessage(first=3, last=2))), "FRAME_MALFORMED"),
+        (InvocationEvent(id="?", event=Event(gap=GapMessage())), "FRAME_MALFORMED"),
     ],
 )
 async def test_hostile_events_are_named(event: InvocationEvent, reason: str) -> None:
