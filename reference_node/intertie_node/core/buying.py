@@ -8,7 +8,6 @@ from intertie.records import verify_proof
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.record_pb2 import ExecutionRecord
 from intertie.v1.task_pb2 import (
-    TASK_STATE_CANCELED,
     TASK_STATE_COMPLETED,
     TASK_STATE_FAILED,
     TASK_STATE_REJECTED,
@@ -21,17 +20,13 @@ from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.outputs import check_output
 from intertie_node.core.pair import Fact
+from intertie_node.core.proofs import check_record, owes_record
 from intertie_node.core.sharing import cost_account
-from intertie_node.core.sinks import OrderSink, quantities
+from intertie_node.core.sinks import OrderSink
 from intertie_node.core.sources import ConsumerSource
 from intertie_node.core.world import World, problem, trimmed
 
 RESULT_WAIT_MS = 3_000
-MAX_PROOF_BYTES = 16 * 1024
-"""Largest record with its proof: a relay's own claim, which carries it on, must fit an entry too."""
-ONCE = ("order", "order.canceled", "order.failed")
-"""Units of which an order has at most one: relays put their fee on the first."""
-TERMINAL_CLAIMS = frozenset({TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_CANCELED})
 
 
 def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> None:
@@ -92,19 +87,13 @@ def check_claim(world: World, hold: Hold, body: pb.Charge, before: int) -> Execu
 
     Raises: IntertieError CHARGE_UNPROVEN, RECORD_MISMATCH.
     """
-    if body.state not in TERMINAL_CLAIMS:
-        raise IntertieError("CHARGE_UNPROVEN", "The final charge names no terminal state.")
-    if not body.HasField("proof"):
-        if body.amount == before and body.state != TASK_STATE_COMPLETED:
-            return None
-        raise IntertieError("CHARGE_UNPROVEN", "The final charge carries no execution record.")
-    if body.proof.ByteSize() > MAX_PROOF_BYTES:
-        raise IntertieError("CHARGE_UNPROVEN", f"The record and its proof may have {MAX_PROOF_BYTES} bytes.")
+    if not owes_record(body, before):
+        return None
     executor = world.executors.get(_executor(world, hold, body))
     if executor is None:
         raise IntertieError("CHARGE_UNPROVEN", "The record's executor is not known here.")
     record = verify_proof(body.proof, executor, world.roots)
-    _compare(hold, body, record)
+    check_record(hold.terms, body, record)
     return record
 
 
@@ -117,18 +106,6 @@ def _executor(world: World, hold: Hold, body: pb.Charge) -> bytes:
         return ExecutionRecord.FromString(body.proof.record).executor
     except DecodeError as error:
         raise IntertieError("CHARGE_UNPROVEN", "The execution record does not decode.") from error
-
-
-def _compare(hold: Hold, body: pb.Charge, record: ExecutionRecord) -> None:
-    terms = hold.terms
-    usage = {line.unit: line.quantity for line in record.usage}
-    named = (record.nonce, record.offer_digest, record.input_digest, record.state)
-    if named != (terms.nonce, terms.offer_digest, terms.input_digest, body.state):
-        raise IntertieError("RECORD_MISMATCH", "The execution record is about another order.")
-    if quantities(terms.units, usage) != list(body.quantities):
-        raise IntertieError("RECORD_MISMATCH", "The charged quantities differ from the execution record's.")
-    if any(usage.get(unit, 0) > 1 for unit in ONCE):
-        raise IntertieError("RECORD_MISMATCH", "The execution record counts one order more than once.")
 
 
 def refuse(link: Link, entry_seq: int, rule: str, comment: str, fx: Effects) -> None:
