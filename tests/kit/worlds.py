@@ -215,13 +215,14 @@ def limits(**changes: int) -> lk.Limits:
     return lk.Limits(**{**values, **changes})
 
 
-def agreed(proposer: Identity, acceptor: Identity, **changes: int) -> agreements.VerifiedAgreement:
+def agreed(proposer: Identity, acceptor: Identity, **changes: Any) -> agreements.VerifiedAgreement:
     """A countersigned agreement; `credit_limit` and `max_unagreed` hold for both."""
+    asset = {"asset": "XTS", "scale": 6}
     money = (changes.pop("credit_limit", 10**9), changes.pop("max_unagreed", 10**9))
     times = {"claim_window_ms": 2_000, "max_skew_ms": 1_000, "max_open_holds": 4_096, "max_hold_ms": 86_400_000}
     parties = [agreements.Party(p.fingerprint, p.grid, p.secret[:16], *money) for p in (proposer, acceptor)]
     terms = agreements.Terms(
-        proposer=parties[0], acceptor=parties[1], asset="XTS", scale=6, proposed_at=START, **{**times, **changes}
+        proposer=parties[0], acceptor=parties[1], proposed_at=START, **{**asset, **times, **changes}
     )
     sealed = agreements.propose(terms, proposer.key)
     sealed = agreements.countersign(sealed, proposer.descriptor, acceptor.descriptor, acceptor.key)
@@ -430,7 +431,7 @@ class Network:
     def by_fingerprint(self, fingerprint: bytes) -> SimNode | None:
         return next((node for node in self.nodes if node.fingerprint == fingerprint), None)
 
-    def peer(self, proposer: SimNode | Identity, acceptor: SimNode | Identity, **terms: int) -> bytes:
+    def peer(self, proposer: SimNode | Identity, acceptor: SimNode | Identity, **terms: Any) -> bytes:
         """Peer two grids before they are booted; returns the genesis. An Identity plays itself."""
         ids = [p.identity if isinstance(p, SimNode) else p for p in (proposer, acceptor)]
         agreement = agreed(*ids, **terms)

@@ -45,51 +45,70 @@ class Way(Struct, frozen=True):
     prices: Prices
 
 
-def ways(world: World, offer: KnownOffer, now: int, not_over: str = "") -> list[Way]:
-    """Usable ways to an offer, cheapest path first; those are left out on which its price cannot be stated."""
+def ways(world: World, offer: KnownOffer, now: int, upstream: Link | None = None) -> list[Way]:
+    """Usable ways to an offer, cheapest path first, for a consumer or for an order that came over `upstream`.
+
+    Those are left out on which its price cannot be stated.
+    """
     found = []
-    for link, route, tariff in _usable(world, offer, now, not_over):
+    for link, route, tariff in _usable(world, offer, now, upstream):
         prices = priced(offer, tariff)
         if prices is not None:
             found.append(Way(link, route, tariff, prices))
     return found
 
 
-def _usable(world: World, offer: KnownOffer, now: int, not_over: str) -> Iterator[tuple[Link, Route, TariffTerms]]:
+def _usable(
+    world: World, offer: KnownOffer, now: int, upstream: Link | None
+) -> Iterator[tuple[Link, Route, TariffTerms]]:
     for route in world.catalog.routes_to(offer):
         link = world.links.get(route.link)
-        if link is None or route.link == not_over or link.phase is not Phase.OPEN or route.link in world.suspended:
+        if link is None or link is upstream or link.phase is not Phase.OPEN or route.link in world.suspended:
             continue
-        if route.epoch == FADED or route.expires_at < now:
+        if route.epoch == FADED or route.expires_at < now or not _same_asset(world, link, upstream):
             continue
         tariff = link.ledger.tariffs[THEM].get(route.tariff_seq)
         if tariff is not None and tariff.expires_at > now:
             yield link, route, tariff
 
 
-def best_way(world: World, offer: KnownOffer, now: int, not_over: str = "") -> Way:
+def _same_asset(world: World, link: Link, upstream: Link | None) -> bool:
+    """Whether amounts on a link are those of the accounts here, or of the upstream link: nothing converts yet."""
+    payer = upstream or world.settings
+    return (link.asset, link.scale) == (payer.asset, payer.scale)
+
+
+def best_way(world: World, offer: KnownOffer, now: int, upstream: Link | None = None) -> Way:
     """The way that is taken; looked for once a batch. Raises: IntertieError NO_ROUTE, PEER_UNAVAILABLE, and
     AMOUNT_OVERFLOW if the price cannot be stated on any way."""
-    key = (offer.digest, not_over)
+    key = (offer.digest, upstream.name if upstream else "")
     found = world.ways.get(key)
     if found is None:
-        found = world.ways[key] = ways(world, offer, now, not_over)
+        found = world.ways[key] = ways(world, offer, now, upstream)
     if found:
         return cast(Way, found[0])
-    if any(_usable(world, offer, now, not_over)):
+    if any(_usable(world, offer, now, upstream)):
         raise IntertieError("AMOUNT_OVERFLOW", f"The price of {offer.ref} cannot be stated on the way to it.")
-    raise out_of_reach(world, offer, not_over)
+    raise out_of_reach(world, offer, upstream)
 
 
-def out_of_reach(world: World, offer: KnownOffer, not_over: str = "") -> IntertieError:
-    """Why a known offer cannot be ordered now: PEER_UNAVAILABLE, or NO_ROUTE if no next grid advertises it."""
-    routes = [route for route in world.catalog.routes_to(offer) if route.link != not_over]
-    for route in routes:
+def out_of_reach(world: World, offer: KnownOffer, upstream: Link | None = None) -> IntertieError:
+    """Why a known offer cannot be ordered now: PEER_UNAVAILABLE, or NO_ROUTE if no next grid advertises it.
+
+    A link of another asset leads nowhere, whether it is open or not.
+    """
+    foreign = ""
+    for route in world.catalog.routes_to(offer):
         link = world.links.get(route.link)
-        if link is not None and (route.epoch != FADED or link.phase is not Phase.OPEN):
+        if link is None or link is upstream:
+            continue
+        if not _same_asset(world, link, upstream):
+            foreign = link.asset
+        elif route.epoch != FADED or link.phase is not Phase.OPEN:
             message = f"The way to {offer.grid} over {link.peer.grid} is down or its tariff has expired; try again."
             return IntertieError("PEER_UNAVAILABLE", message, grid=link.peer.grid)
-    return IntertieError("NO_ROUTE", f"No way to {offer.grid} is open now; try again.", offer=offer.ref)
+    why = f"is paid in the asset asked for, one in {foreign} is" if foreign else "is open now; try again"
+    return IntertieError("NO_ROUTE", f"No way to {offer.grid} {why}.", offer=offer.ref)
 
 
 def relay_rate(upstream: TariffTerms, downstream: TariffTerms, lines: int) -> Rate:

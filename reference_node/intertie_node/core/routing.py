@@ -85,12 +85,18 @@ def _say(link: Link, item: Advertisement) -> None:
 def _relayable(world: World, link: Link) -> list[Route]:
     best: dict[bytes, Route] = {}
     for route in sorted(world.catalog.routes.values(), key=lambda r: (len(r.path), r.link)):
-        other = world.links.get(route.link)
-        usable = other is not None and other is not link and other.phase is Phase.OPEN and route.epoch > 0
         loops = link.peer.fingerprint in route.path or len(route.path) >= MAX_PATH
-        if usable and not loops and route.origin not in best and route.offers:
+        if _leads_on(world, route, link) and not loops and route.origin not in best and route.offers:
             best[route.origin] = route
     return list(best.values())
+
+
+def _leads_on(world: World, route: Route, upstream: Link) -> bool:
+    """Whether an order that comes over `upstream` could go by this route now, in the same asset."""
+    link = world.links.get(route.link)
+    if link is None or link is upstream or link.phase is not Phase.OPEN or route.epoch <= 0:
+        return False
+    return (link.asset, link.scale) == (upstream.asset, upstream.scale)
 
 
 def _relay_terms(world: World, route: Route) -> tuple[int, int, int] | None:

@@ -201,7 +201,7 @@ def _relay(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> Non
     if spec.hop_limit < 1:
         raise IntertieError("HOP_LIMIT", "The order may take no further hop.")
     check_place(spec.places, offer.offer.place)
-    way = best_way(world, offer, fx.now, not_over=source.link.name)
+    way = best_way(world, offer, fx.now, source.link)
     upstream = source.hold
     assert upstream is not None
     tariff = source.link.ledger.tariffs[ME].get(upstream.terms.tariff_seq)
