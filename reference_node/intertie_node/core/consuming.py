@@ -187,6 +187,8 @@ def send_input(world: World, inv: Invocation, reply: InputReply, fx: Effects) ->
     Raises: IntertieError INVALID_ARGUMENT if nothing is asked, INPUT_TOO_LARGE.
     """
     limit = world.settings.inline_bytes
+    if isinstance(inv.sink, OrderSink):
+        limit = min(limit, inv.sink.link.their_limits.inline_bytes)
     if len(reply.payload.data) > limit:
         raise IntertieError("INPUT_TOO_LARGE", f"A reply may have {limit} bytes; this has {len(reply.payload.data)}.")
     if inv.ended or inv.sink is None or not reply.request or (inv.asked and reply.request > inv.asked):

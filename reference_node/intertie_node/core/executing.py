@@ -17,7 +17,7 @@ from intertie_node.core.catalog import ORDER_UNIT
 from intertie_node.core.effects import Effects
 from intertie_node.core.energy import energy_of
 from intertie_node.core.invocations import End, Invocation
-from intertie_node.core.sinks import LocalSink
+from intertie_node.core.sinks import LocalSink, inline_bytes
 from intertie_node.core.tasks import SIGNAL_OF_END, TaskSignal
 from intertie_node.core.work import StartWork, StopWork
 from intertie_node.core.world import World, problem
@@ -68,8 +68,7 @@ def metered(
 
     def act(fx: Effects) -> None:
         if piece is not None:
-            for part in pieces(piece, inline_limit(world, inv)):
-                sink.chunk(world, inv, part, fx)
+            sink.chunk(world, inv, piece, fx)
         fx.reply(done, None)
 
     _within_grant(world, inv, sink, added, act, lambda error, fx: fx.reply(done, error), fx)
@@ -139,25 +138,13 @@ def completed(
     _within_grant(world, inv, sink, {ORDER_UNIT: 1}, act, beyond, fx)
 
 
-def inline_limit(world: World, inv: Invocation) -> int:
-    """Most payload bytes of one event: what this node sends, and what the link declares over which it was ordered."""
-    link = getattr(inv.source, "link", None)
-    own = world.settings.inline_bytes
-    return min(own, link.their_limits.inline_bytes) if link is not None else own
-
-
-def pieces(payload: Payload, limit: int) -> list[Payload]:
-    """A payload in parts of at most `limit` bytes, at least one."""
-    data, media_type = payload.data, payload.media_type
-    starts = range(0, max(1, len(data)), limit)
-    return [Payload(media_type=media_type, data=data[start : start + limit]) for start in starts]
-
-
 def _stream_large(world: World, inv: Invocation, sink: LocalSink, output: Payload, fx: Effects) -> Payload:
-    *parts, rest = pieces(output, inline_limit(world, inv) - 512)
-    for part in parts:
-        sink.chunk(world, inv, part, fx)
-    return rest
+    limit = inline_bytes(world, inv) - 512
+    data = output.data
+    while len(data) > limit:
+        sink.chunk(world, inv, Payload(media_type=output.media_type, data=data[:limit]), fx)
+        data = data[limit:]
+    return Payload(media_type=output.media_type, data=data)
 
 
 def failed(world: World, inv: Invocation, error: Problem, fx: Effects) -> None:

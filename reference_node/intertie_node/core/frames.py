@@ -3,12 +3,31 @@
 from intertie.registry import LIMITS
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement
-from intertie.v1.event_pb2 import Event
+from intertie.v1.envelope_pb2 import Problem
+from intertie.v1.event_pb2 import Event, Gap
 
 MAX_FRAME_ENTRIES = LIMITS["frame_entries"].maximum
 OVERHEAD = 512
 """Bytes of a frame kept free for its signature and counters."""
 ITEM_OVERHEAD = 16
+
+
+def fitting(event: Event, inline_bytes: int) -> Event | None:
+    """What is sent of an event to a side that takes so many bytes inline: twice that is its largest event.
+
+    A durable event beyond it is named as a gap, so that its number is not missing; any other is left out.
+    """
+    size = event.ByteSize()
+    if size <= 2 * inline_bytes:
+        return event
+    if not event.number:
+        return None
+    why = Problem(
+        reason="PAYLOAD_TOO_LARGE",
+        message=f"Event {event.number} is larger than the way to its reader takes.",
+        metadata={"size": str(size), "limit": str(2 * inline_bytes)},
+    )
+    return Event(order_seq=event.order_seq, at=event.at, gap=Gap(first=event.number, last=event.number, problem=why))
 
 
 class Outbox:

@@ -11,9 +11,10 @@ from intertie.errors import IntertieError, to_problem
 from intertie.keys import PrivateKey
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
+from intertie.v1.event_pb2 import Event
 from intertie_node.core.books import LinkAccounts
 from intertie_node.core.effects import Effects
-from intertie_node.core.frames import MAX_FRAME_ENTRIES, OVERHEAD, Outbox
+from intertie_node.core.frames import MAX_FRAME_ENTRIES, OVERHEAD, Outbox, fitting
 from intertie_node.core.holds import Hold
 from intertie_node.core.ledger import ME, THEM, LinkTerms, Load
 from intertie_node.core.link_rows import LinkRows, Stored
@@ -107,6 +108,12 @@ class Link:
     def room(self, payer: int) -> int:
         """How much more may be granted under `max_unagreed`, minor units."""
         return max(0, self.terms.max_unagreed[payer] - self.ledger.lanes[payer].unagreed)
+
+    def say(self, event: Event) -> None:
+        """Send an event if the link is open, as far as the other side takes its size (`frames.fitting`)."""
+        if self.phase is Phase.OPEN:
+            sent = fitting(event, self.their_limits.inline_bytes)
+            self.outbox.events.extend([sent] if sent is not None else [])
 
     def append(self, entry: pb.Entry, fx: Effects, data: bytes = b"") -> int:
         """Append an own entry, with the input that travels beside it; returns its seq.

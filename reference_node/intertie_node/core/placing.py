@@ -10,6 +10,7 @@ from msgspec import Struct
 from intertie.digests import multihash
 from intertie.errors import IntertieError
 from intertie.ids import hop_id
+from intertie.registry import LIMITS
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import FADED, KnownOffer, Prices, Route, price_lines, priced
@@ -186,7 +187,8 @@ def draft(
 ) -> pb.Order:
     """The order of an invocation on a way, judged as both sides will judge it, before anything is reserved for it.
 
-    Raises: IntertieError PRICE_CHANGED, AMOUNT_INVALID, DEADLINE_EXCEEDED, DEADLINE_TOO_LONG, PAYLOAD_TOO_LARGE.
+    Raises: IntertieError HOP_LIMIT, PAYLOAD_TOO_LARGE, PRICE_CHANGED, AMOUNT_INVALID, DEADLINE_EXCEEDED,
+    DEADLINE_TOO_LONG.
     """
     spec = inv.spec
     order = pb.Order(
@@ -216,7 +218,11 @@ def draft(
 
 
 def _check_valid(link: Link, order: pb.Order, now: int) -> None:
-    """Check that the log can take an order and that it would not be void there."""
+    """Check that the next grid and the log take an order, and that it would not be void there."""
+    hops = max(LIMITS["hops"].minimum, link.their_limits.hops)
+    if len(order.path) > hops:
+        message = f"The order's path would have {len(order.path)} links; {link.peer.grid} takes {hops}."
+        raise IntertieError("HOP_LIMIT", message, hop_limit=str(order.hop_limit))
     terms, size = link.terms, order.ByteSize() + ENTRY_OVERHEAD
     if size > MAX_ENTRY_BYTES:
         message = f"The order would have {size} bytes; an entry may have {MAX_ENTRY_BYTES}."

@@ -16,7 +16,6 @@ from intertie_node.core.holds import Hold, HoldState
 from intertie_node.core.invocations import Invocation, OrderKey
 from intertie_node.core.ledger import ME
 from intertie_node.core.link import Link
-from intertie_node.core.opening import Phase
 from intertie_node.core.sharing import note, room
 from intertie_node.core.tasks import TaskSignal
 from intertie_node.core.work import GiveInput, ReadEvents, StopWork
@@ -159,9 +158,12 @@ class LocalSink:
         inv.source.deliver(world, inv, event, fx)
 
     def chunk(self, world: World, inv: Invocation, payload: Payload, fx: Effects) -> None:
-        """Send a durable piece of output."""
-        self.hash(payload.data)
-        self.emit(world, inv, Event(chunk=Chunk(payload=payload)), fx)
+        """Send a durable piece of output, in as many events as the way to its reader needs."""
+        data, limit = payload.data, inline_bytes(world, inv)
+        self.hash(data)
+        for start in range(0, max(1, len(data)), limit):
+            piece = Payload(media_type=payload.media_type, data=data[start : start + limit])
+            self.emit(world, inv, Event(chunk=Chunk(payload=piece)), fx)
 
     def hash(self, data: bytes) -> None:
         """Count `data` into the output's digest."""
@@ -240,7 +242,7 @@ class OrderSink:
             world.touch(inv)
         reply = InputReply()
         reply.CopyFrom(event.input_reply)
-        self._say(Event(order_seq=self.seq, input_reply=reply))
+        self.link.say(Event(order_seq=self.seq, input_reply=reply))
 
     def granted(self, world: World, inv: Invocation, fx: Effects) -> None:
         """Raise the downstream grant to what the source has granted, converted; later where `max_unagreed` forbids."""
@@ -272,15 +274,18 @@ class OrderSink:
     def resume(self, world: World, inv: Invocation, after: int, credit: int, fx: Effects) -> None:
         """Pass the cursor on; relays keep cursors, not copies."""
         self.after = after
-        self._say(Event(order_seq=self.seq, resume=Resume(after_seq=after, credit=credit)))
+        self.link.say(Event(order_seq=self.seq, resume=Resume(after_seq=after, credit=credit)))
 
     def credit(self, world: World, inv: Invocation, size: int, fx: Effects) -> None:
         """Pass byte credit on."""
-        self._say(Event(order_seq=self.seq, byte_credit=ByteCredit(bytes=size)))
+        self.link.say(Event(order_seq=self.seq, byte_credit=ByteCredit(bytes=size)))
 
-    def _say(self, event: Event) -> None:
-        if self.link.phase is Phase.OPEN:
-            self.link.outbox.events.append(event)
+
+def inline_bytes(world: World, inv: Invocation) -> int:
+    """Most payload of one event of own work: who asked may take less than this grid's consumers."""
+    order = inv.source.order
+    own = world.settings.inline_bytes
+    return min(own, world.links[order[0]].their_limits.inline_bytes) if order is not None else own
 
 
 def is_last(inv: Invocation, event: Event) -> bool:

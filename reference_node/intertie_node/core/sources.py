@@ -80,9 +80,8 @@ class OrderSource:
 
     def deliver(self, world: World, inv: Invocation, event: Event, fx: Effects) -> None:
         """Send an event to the payer."""
-        if self.link.phase is Phase.OPEN:
-            event.order_seq = self.seq
-            self.link.outbox.events.append(event)
+        event.order_seq = self.seq
+        self.link.say(event)
 
     def grant_needed(self, world: World, inv: Invocation, amount: int, fx: Effects) -> None:
         """Ask the payer for more."""
