@@ -12,6 +12,7 @@ from intertie.v1.task_pb2 import (
     TASK_STATE_FAILED,
     TASK_STATE_REJECTED,
 )
+from intertie_node.core.blinding import upstream_caller
 from intertie_node.core.crediting import pass_on, take_back
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import Hold, HoldState
@@ -37,7 +38,7 @@ def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
     inv = world.orders.get((link.name, ME, body.order_seq))
     before = hold.charged_before(fact.seq)
     to, origin = link.accounts, (link.name, THEM, fact.seq, inv.key if inv else "")
-    cost = cost_account(link, hold.terms.account)
+    cost = cost_account(link, upstream_caller(world.secret, hold.terms.account))
     world.books.transfer(fx, cost, to.payable, body.amount - before, link.asset, origin)
     usage = dict(zip(hold.terms.units, body.quantities, strict=True))
     if not body.final:

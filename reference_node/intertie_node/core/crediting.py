@@ -6,13 +6,14 @@ compared with what was given back before. So it does not matter how often, or af
 
 from intertie.amounts import INT64_MAX
 from intertie.v1 import entry_pb2 as pb
+from intertie_node.core.blinding import account_of, upstream_caller
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import Hold
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
-from intertie_node.core.placing import account_of, kept_rate
+from intertie_node.core.placing import kept_rate
 from intertie_node.core.selling import credit
-from intertie_node.core.sharing import cost_account, upstream_of
+from intertie_node.core.sharing import cost_account
 from intertie_node.core.sources import ConsumerSource
 from intertie_node.core.world import World
 
@@ -26,15 +27,16 @@ def take_back(world: World, link: Link, body: pb.Credit, seq: int, fx: Effects) 
     assert hold is not None, f"credit {seq} is valid, so its order is known"
     inv = world.orders.get((link.name, ME, body.order_seq))
     origin = (link.name, THEM, seq, inv.key if inv else "")
-    cost = cost_account(link, hold.terms.account)
+    cost = cost_account(link, upstream_caller(world.secret, hold.terms.account))
     world.books.transfer(fx, link.accounts.payable, cost, body.amount, link.asset, origin)
     pass_on(world, link, hold, fx)
 
 
 def pass_on(world: World, link: Link, hold: Hold, fx: Effects) -> None:
     """Give back what credits have left of an own order's charge, as far as that has not been done."""
-    if upstream_of(hold.terms.account):
-        _upstream(world, link, hold, fx)
+    caller = upstream_caller(world.secret, hold.terms.account)
+    if caller:
+        _upstream(world, link, hold, caller, fx)
     else:
         _to_consumer(world, link, hold, fx)
 
@@ -45,9 +47,9 @@ def returned(hold: Hold) -> int:
     return unrefused - hold.agreed_at(INT64_MAX)
 
 
-def _upstream(world: World, link: Link, hold: Hold, fx: Effects) -> None:
+def _upstream(world: World, link: Link, hold: Hold, caller: str, fx: Effects) -> None:
     """Credit the upstream order: the converted amount, rounded down, so that the relay's margin stays."""
-    _, name, seq = hold.terms.account.split(":")
+    _, name, seq = caller.split(":")
     upstream = world.links.get(name)
     if upstream is None:
         return

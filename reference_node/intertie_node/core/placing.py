@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import cast
 
 from msgspec import Struct
 
-from intertie.digests import multihash
 from intertie.errors import IntertieError
 from intertie.ids import hop_id
 from intertie.registry import LIMITS
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
+from intertie_node.core.blinding import blinded
 from intertie_node.core.catalog import FADED, KnownOffer, Prices, Route, price_lines, priced
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import Hold, order_fault
@@ -204,7 +203,7 @@ def draft(
         nonce=spec.nonce,
         session=spec.session,
         group=spec.group,
-        account=inv.spec.caller if spec.caller.startswith("link:") else _blind(world.secret, spec.caller),
+        account=blinded(world.secret, spec.caller),
         prices=price_lines(way.prices),
     )
     order.input.media_type, order.input.digest, order.input.size = (
@@ -243,17 +242,6 @@ def place(world: World, inv: Invocation, way: Way, order: pb.Order, rate: Rate, 
     world.orders[link.name, ME, seq] = inv
     world.at(order.deadline + link.terms.claim_window_ms, "expire", f"{link.name}:{seq}")
     world.touch(inv)
-
-
-@lru_cache(4096)
-def _blind(secret: bytes, account: str) -> str:
-    """A name of a consumer's account that only this grid can resolve."""
-    return multihash(secret + b"account\0" + account.encode())[2:18].hex()
-
-
-def account_of(world: World, blinded: str) -> str:
-    """The account behind a blinded name, "" if it is not one of this grid's."""
-    return next((name for name in world.books.accounts if _blind(world.secret, name) == blinded), "")
 
 
 def relay_order_id(world: World, upstream_at: int, upstream_head: bytes) -> str:

@@ -10,13 +10,13 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.invocation_pb2 import Outcome
 from intertie.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_REJECTED
 from intertie_node.core import buying, crediting, executing, selling
+from intertie_node.core.blinding import account_of
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import HoldState
 from intertie_node.core.invocations import Invocation, Sink, Source, Spec, unpacked
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.pair import Fact
-from intertie_node.core.placing import account_of
 from intertie_node.core.rejoining import order_of
 from intertie_node.core.sinks import LocalSink, OrderSink, Rate
 from intertie_node.core.sources import ConsumerSource, OrderSource

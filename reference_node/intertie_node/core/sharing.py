@@ -8,6 +8,7 @@ account. Both are looked at only where a limit is used beyond one share.
 from msgspec import Struct
 
 from intertie.errors import IntertieError
+from intertie_node.core.blinding import upstream_caller
 from intertie_node.core.holds import HoldState
 from intertie_node.core.invocations import Invocation
 from intertie_node.core.ledger import ME
@@ -25,14 +26,14 @@ class _Limit(Struct, frozen=True):
     new: int
 
 
-def upstream_of(account: str) -> str:
+def upstream_of(caller: str) -> str:
     """Name of the link over which an order came that was passed on; "" for an own consumer's."""
-    return account.split(":")[1] if account.startswith("link:") else ""
+    return caller.split(":")[1] if caller.startswith("link:") else ""
 
 
-def cost_account(link: Link, account: str) -> str:
+def cost_account(link: Link, caller: str) -> str:
     """The books' account of what an order on this link costs: each upstream has its own."""
-    upstream = upstream_of(account)
+    upstream = upstream_of(caller)
     return f"{link.accounts.cost}/{upstream}" if upstream else link.accounts.cost
 
 
@@ -109,7 +110,7 @@ def _use(world: World, link: Link, upstream: str) -> Use:
         for (payer, _), hold in link.ledger.holds.items():
             if payer != ME:
                 continue
-            use = uses.setdefault(upstream_of(hold.terms.account), Use())
+            use = uses.setdefault(upstream_of(upstream_caller(world.secret, hold.terms.account)), Use())
             is_open = hold.state is HoldState.OPEN
             use.open += is_open
             use.pending += hold.pending
