@@ -118,8 +118,8 @@ def relay_rate(upstream: TariffTerms, downstream: TariffTerms, lines: int) -> Ra
     """
     ratio = Fraction(upstream.markup_num, upstream.markup_den)
     down = Fraction(downstream.markup_num, downstream.markup_den)
-    if down > 0:
-        ratio /= down
+    # Where work costs nothing but a fee, no quantity can make it dearer downstream than upstream.
+    ratio = ratio / down if down > 0 else max(ratio, Fraction(1))
     fee = upstream.fee - ratio * downstream.fee
     if ratio < 1 or fee < 0:
         raise IntertieError("PRICE_CHANGED", "The price beyond this grid has risen; a new tariff follows.")
