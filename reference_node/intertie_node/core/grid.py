@@ -22,7 +22,6 @@ from intertie_node.core.opening import Phase, stays
 from intertie_node.core.pair import Fact
 from intertie_node.core.recovery import adopt, recover_link
 from intertie_node.core.sinks import LocalSink, OrderSink, events_gone
-from intertie_node.core.tasks import TaskSignal
 from intertie_node.core.timers import DUE
 from intertie_node.core.work import CloseLink, ReadEntries, RecallOrder
 from intertie_node.core.world import World
@@ -222,9 +221,7 @@ class Grid:
             inv.source.grant_needed(self.world, inv, amount, fx)
             return
         if kind == "input_request":
-            inv.asked = max(inv.asked, event.input_request.request)
-            if inv.signal(TaskSignal.ASKED, fx.now):
-                self.world.touch(inv)
+            inv.sink.asked(self.world, inv, event.input_request.request, fx)
         inv.sink.after = max(inv.sink.after, event.number, event.gap.last)
         event.order_seq = 0
         inv.source.deliver(self.world, inv, event, fx)

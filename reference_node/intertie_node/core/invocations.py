@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from intertie.v1.envelope_pb2 import Problem
-from intertie.v1.event_pb2 import Event
+from intertie.v1.event_pb2 import Event, InputReply
 from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
 from intertie.v1.task_pb2 import TASK_STATE_SUBMITTED
 from intertie_node.core.effects import Effects
@@ -165,6 +165,7 @@ class Invocation:
         "key",
         "last_event",
         "outcome",
+        "reply",
         "reserved",
         "result",
         "sink",
@@ -189,6 +190,8 @@ class Invocation:
         self.outcome: Any = None
         self.asked = 0
         """Number of the last input request."""
+        self.reply: InputReply | None = None
+        """The first reply to the last request that was answered: said again until the provider has it."""
 
     @property
     def wants_events(self) -> bool:

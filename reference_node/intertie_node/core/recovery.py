@@ -7,6 +7,7 @@ import msgspec
 
 from intertie.ids import parse_uuid7
 from intertie.v1 import entry_pb2 as pb
+from intertie.v1.event_pb2 import InputReply
 from intertie.v1.invocation_pb2 import Outcome
 from intertie.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_REJECTED
 from intertie_node.core import buying, crediting, executing, selling
@@ -36,6 +37,9 @@ def revive(world: World, row: Sequence[Any]) -> Invocation:
         stored.finished,
     )
     inv.outcome = Outcome.FromString(outcome) if outcome else None
+    if stored.reply:
+        inv.reply = InputReply.FromString(stored.reply)
+        inv.asked = inv.reply.request
     world.invocations[key] = inv
     for row_, payer in ((stored.source, THEM), (stored.sink or ("",), ME)):
         if row_[0] in ("order_source", "order_sink"):

@@ -235,13 +235,27 @@ class OrderSink:
             self.link.append(pb.Entry(kind=pb.ENTRY_KIND_CANCEL, cancel=body), fx)
 
     def answer(self, world: World, inv: Invocation, event: Event, fx: Effects) -> None:
-        """Pass an input reply on, again if it is repeated; the origin counts it once."""
+        """Keep an input reply and pass it on, again if it is repeated; the origin counts the first."""
         if inv.asked and event.input_reply.request != inv.asked:
             return
-        if inv.signal(TaskSignal.ANSWERED, fx.now):
-            world.touch(inv)
         reply = InputReply()
         reply.CopyFrom(event.input_reply)
+        if inv.reply is None or inv.reply.request != reply.request:
+            inv.reply = reply
+            world.touch(inv)
+        if inv.signal(TaskSignal.ANSWERED, fx.now):
+            world.touch(inv)
+        self._reply(reply)
+
+    def asked(self, world: World, inv: Invocation, request: int, fx: Effects) -> None:
+        """The provider asks for input: what was replied to it already is said again, else the invocation waits."""
+        inv.asked = max(inv.asked, request)
+        if inv.reply is not None and inv.reply.request == inv.asked:
+            self._reply(inv.reply)
+        elif inv.signal(TaskSignal.ASKED, fx.now):
+            world.touch(inv)
+
+    def _reply(self, reply: InputReply) -> None:
         self.link.say(Event(order_seq=self.seq, input_reply=reply))
 
     def granted(self, world: World, inv: Invocation, fx: Effects) -> None:
@@ -267,6 +281,8 @@ class OrderSink:
         upstream = getattr(inv.source, "hold", None)
         if self.canceling is not None or (upstream is not None and upstream.canceled):
             self.cancel(world, inv, self.canceling or "", fx)
+        if inv.reply is not None:
+            self._reply(inv.reply)
         if self.needed > inv.source.granted(world, inv):
             inv.source.grant_needed(world, inv, self.needed, fx)
         self.granted(world, inv, fx)

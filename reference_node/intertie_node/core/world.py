@@ -62,6 +62,8 @@ class StoredInvocation(Struct, array_like=True):
     sink: tuple[Any, ...] | None
     last_event: int
     finished: bool
+    reply: bytes = b""
+    """The last input reply, serialized."""
 
 
 class Orphan(Struct):
@@ -182,12 +184,14 @@ class World:
 
 
 def invocation_row(inv: Invocation) -> tuple[Any, ...]:
-    """The row of an invocation; its input is dropped once it has ended."""
+    """The row of an invocation; its inputs are dropped once it has ended."""
     spec = inv.spec
     ended = inv.ended and inv.finished
     kept = msgspec.structs.replace(spec, input=b"") if ended else spec
     sink = inv.sink.row() if inv.sink else None
-    record = msgspec.msgpack.encode(StoredInvocation(kept, inv.source.row(), sink, inv.last_event, inv.finished))
+    reply = inv.reply.SerializeToString() if inv.reply is not None and not ended else b""
+    stored = StoredInvocation(kept, inv.source.row(), sink, inv.last_event, inv.finished, reply)
+    record = msgspec.msgpack.encode(stored)
     outcome = inv.outcome.SerializeToString() if inv.outcome is not None else b""
     active = 0 if ended and (inv.outcome is not None or spec.caller.startswith("link:")) else 1
     return (
