@@ -77,7 +77,6 @@ class Observer:
 
     def __init__(self) -> None:
         self.tallies = {requirement: Tally() for requirement in all_rules()}
-        self._memories: dict[int, dict[str, Any]] = {}
 
     def frame(self, peer: Peer, data: bytes) -> None:
         """Apply every rule to a frame of the target."""
@@ -85,7 +84,7 @@ class Observer:
             frame = lk.Frame.FromString(data)
         except DecodeError:
             frame = None
-        sight = Sight(peer, data, frame, self._memories.setdefault(id(peer.frames), {}))
+        sight = Sight(peer, data, frame, peer.memory)
         for requirement, (_, rule) in all_rules().items():
             said = rule(sight)
             if said == "":

@@ -101,10 +101,10 @@ async def declared_limits(stage: Stage) -> None:
     seq = await ordering.order(peer, "stream", {"chunks": 20, "bytes": 8_000}, max_charge=20_000, grant=20_000)
     await ordering.expect_charged(peer, seq)
     await peer.expect_alive()
-    waiting = await throttled(peer, 2_000)
+    waiting = await throttled(peer, 600)
     await ordering.expect_charged(peer, waiting)
     give(peer, waiting, 1 << 20)
-    await peer.wait(lambda: len(numbered(peer, waiting)) > 1_999, "all events of a stream")
+    await peer.wait(lambda: len(numbered(peer, waiting)) > 599, "all events of a stream")
     sent = sum(size_of(event) for event in numbered(peer, seq))
     largest = max(frame.ByteSize() for frame in peer.frames)
     if largest > limits.frame_bytes:

@@ -70,6 +70,8 @@ class SuiteLink(Link):
         self.inputs: dict[int, bytes] = {}
         self.routes: dict[bytes, OriginRoute] = {}
         self.epoch_ended = False
+        self.memory: dict[str, Any] = {}
+        """What passive rules keep of the present stream."""
         self.answers = True
         """Whether frames are answered as an honest node does."""
         self.judges = True
@@ -93,6 +95,7 @@ class SuiteLink(Link):
         """Make a stream the present one: what came on the one before is forgotten."""
         self.closed, self.close_message, self.metadata, self.fault = "", "", {}, None
         self.frames, self.facts, self.events, self.routes, self.epoch_ended = [], [], [], {}, False
+        self.memory = {}
         self._now = stream
         self.stage.keep(stream)
 
