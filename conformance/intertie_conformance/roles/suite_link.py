@@ -126,6 +126,10 @@ class SuiteLink(Link):
         await self.hang_up()
         await self.channel.close()
 
+    def serves(self, stream: GrpcStream) -> bool:
+        """Whether a stream is the present one."""
+        return stream is self._now
+
     def present(self) -> GrpcStream:
         """The stream that was dialled last."""
         assert self._now is not None, "nothing is connected"
