@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from typing import Any, Final
 
 from intertie_conformance.checks import Check, all_checks
@@ -51,7 +52,7 @@ class Trial:
     @property
     def undeclared(self) -> list[str]:
         """Of these, what the mutant does not name."""
-        return [name for name in self.others if name not in self.mutant.also]
+        return [name for name in self.others if not any(fnmatch(name, also) for also in self.mutant.also)]
 
 
 @dataclass

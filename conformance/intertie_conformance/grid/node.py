@@ -133,7 +133,8 @@ class Grid:
         self.rules.proposal_certificates(described)
         self.rules.proposal_pinned(described, self.peers)
         others = {peer.grid for peer in self.peers.values() if not self.rules.same_grid(peer, described)}
-        heard = {origin.grid for origin in self.buyer.routes.origins.values()}
+        pinned = {self.me.fingerprint, described.fingerprint, *self.peers}
+        heard = {origin.grid for key, origin in self.buyer.routes.origins.items() if key not in pinned}
         self.rules.named(described, self.me.grid, others, heard)
         if self.rules.knows_proposal(agreed, self._accepted):
             return self.rules.answers_again(self._accepted[agreed.digest])

@@ -23,7 +23,7 @@ class Mutant:
     requirement: str
     rules: type[Rules]
     also: frozenset[str]
-    """Other requirements that this override breaks as well, so that their checks turn red too."""
+    """Other requirements that this override breaks as well, so that their checks turn red (IT-LOG-*: an area)."""
 
     @property
     def name(self) -> str:
@@ -53,7 +53,8 @@ def mutant(requirement: str, *, also: tuple[str, ...] = ()) -> Callable[[type[Ru
     """Register a mutant. Raises: ValueError for an unknown id, no docstring, or not exactly one override."""
 
     def register(rules: type[Rules]) -> type[Rules]:
-        unknown = [name for name in (requirement, *also) if name not in requirements()]
+        named = [name for name in also if not name.endswith("*")]
+        unknown = [name for name in (requirement, *named) if name not in requirements()]
         if unknown or not rules.__doc__ or len(overridden(rules)) != 1 or not issubclass(rules, Rules):
             raise ValueError(f"{rules.__name__}: {unknown or 'one override and a docstring are expected'}")
         made = Mutant(requirement, rules, frozenset(also))

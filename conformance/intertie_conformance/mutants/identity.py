@@ -53,7 +53,20 @@ class KeepsHeardNames(Rules):
         super().named(described, own, {*pinned, *heard}, ())
 
 
-@mutant("IT-IDN-010")
+@mutant(
+    "IT-IDN-010",
+    also=(
+        "IT-IDN-011",
+        "IT-IDN-021",
+        "IT-IDN-030",
+        "IT-IDN-033",
+        "IT-IDN-050",
+        "IT-IDN-053",
+        "IT-IDN-055",
+        "IT-IDN-063",
+        "IT-LNK-015",
+    ),
+)
 class SomewhereInGermany(Rules):
     """States a place that is no code in a newer version that its Open carries."""
 
@@ -64,7 +77,20 @@ class SomewhereInGermany(Rules):
         return {**fields, "descriptors": chain, "descriptor_version": len(chain)}
 
 
-@mutant("IT-IDN-011")
+@mutant(
+    "IT-IDN-011",
+    also=(
+        "IT-IDN-010",
+        "IT-IDN-021",
+        "IT-IDN-030",
+        "IT-IDN-033",
+        "IT-IDN-050",
+        "IT-IDN-053",
+        "IT-IDN-055",
+        "IT-IDN-063",
+        "IT-LNK-015",
+    ),
+)
 class NewRootAlone(Rules):
     """Signs a new version that its Open carries with the new root key alone."""
 
@@ -74,7 +100,18 @@ class NewRootAlone(Rules):
         return {**fields, "descriptors": chain, "descriptor_version": len(chain)}
 
 
-@mutant("IT-IDN-021")
+@mutant(
+    "IT-IDN-021",
+    also=(
+        "IT-IDN-030",
+        "IT-IDN-033",
+        "IT-IDN-050",
+        "IT-IDN-053",
+        "IT-IDN-055",
+        "IT-IDN-063",
+        "IT-LNK-015",
+    ),
+)
 class SaysAnother(Rules):
     """Tells another version 1 in its Open than it serves."""
 
@@ -84,7 +121,7 @@ class SaysAnother(Rules):
         return {**fields, "descriptors": restate(link.me, message)}
 
 
-@mutant("IT-IDN-012")
+@mutant("IT-IDN-012", also=("IT-IDN-014",))
 class FormBeforeSignature(Rules):
     """Names a wrong signature as a fault of form."""
 
@@ -197,7 +234,7 @@ class TakesEquivocation(Rules):
             super().chain_grows(old, new)
 
 
-@mutant("IT-IDN-023")
+@mutant("IT-IDN-023", also=("IT-IDN-020",))
 class TakesRollback(Rules):
     """Takes a shorter chain."""
 
@@ -206,7 +243,17 @@ class TakesRollback(Rules):
             super().chain_grows(old, new)
 
 
-@mutant("IT-IDN-030")
+@mutant(
+    "IT-IDN-030",
+    also=(
+        "IT-IDN-021",
+        "IT-IDN-033",
+        "IT-IDN-050",
+        "IT-IDN-053",
+        "IT-IDN-055",
+        "IT-IDN-063",
+    ),
+)
 class KeysOfYesterday(Rules):
     """Signs with a key that its descriptor lists until yesterday."""
 
@@ -225,7 +272,7 @@ class StaysWithOldChain(Rules):
         return
 
 
-@mutant("IT-IDN-040")
+@mutant("IT-IDN-040", also=("IT-IDN-041",))
 class ServesLast(Rules):
     """Serves its last version alone, twice."""
 
@@ -242,7 +289,20 @@ class ServesAlways(Rules):
         return chain
 
 
-@mutant("IT-IDN-050")
+@mutant(
+    "IT-IDN-050",
+    also=(
+        "IT-IDN-010",
+        "IT-IDN-011",
+        "IT-IDN-021",
+        "IT-IDN-030",
+        "IT-IDN-033",
+        "IT-IDN-051",
+        "IT-IDN-053",
+        "IT-IDN-055",
+        "IT-IDN-063",
+    ),
+)
 class ListsAnother(Rules):
     """Lists another certificate than it presents."""
 
@@ -271,7 +331,13 @@ class AnyProfile(Rules):
         return
 
 
-@mutant("IT-IDN-053")
+@mutant(
+    "IT-IDN-053",
+    also=(
+        "IT-IDN-033",
+        "IT-IDN-055",
+    ),
+)
 class NoClientCertificate(Rules):
     """Does not ask for client certificates."""
 

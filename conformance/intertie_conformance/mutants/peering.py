@@ -17,7 +17,18 @@ from intertie_conformance.wire.keys import Key
 from intertie_conformance.wire.refusal import Refusal
 
 
-@mutant("IT-PEE-004")
+@mutant(
+    "IT-PEE-004",
+    also=(
+        "IT-PEE-010",
+        "IT-PEE-011",
+        "IT-PEE-021",
+        "IT-PEE-023",
+        "IT-PEE-025",
+        "IT-PEE-040",
+        "IT-PEE-041",
+    ),
+)
 class CountersignsAsStranger(Rules):
     """Countersigns with a key that its descriptor does not list."""
 
@@ -38,7 +49,7 @@ class TermsBeforeSignature(Rules):
         return super().read_agreement(sealed, proposer)
 
 
-@mutant("IT-PEE-006")
+@mutant("IT-PEE-006", also=("IT-PEE-020",))
 class AnyTerms(Rules):
     """Does not look at windows, skew and scale."""
 
@@ -65,7 +76,7 @@ class NamesNoField(Rules):
             raise Refusal(refusal.reason, refusal.message) from None
 
 
-@mutant("IT-PEE-007")
+@mutant("IT-PEE-007", also=("IT-PEE-005",))
 class KeysOfAnyTime(Rules):
     """Takes a proposer's signing key at any time."""
 
@@ -73,7 +84,17 @@ class KeysOfAnyTime(Rules):
         return agreements.read(sealed, proposer, None, ("proposed_at",))
 
 
-@mutant("IT-PEE-010")
+@mutant(
+    "IT-PEE-010",
+    also=(
+        "IT-LNK-012",
+        "IT-PEE-011",
+        "IT-PEE-021",
+        "IT-PEE-025",
+        "IT-PEE-040",
+        "IT-PEE-041",
+    ),
+)
 class HashesEnvelope(Rules):
     """Makes the genesis of the whole envelope."""
 
@@ -97,7 +118,15 @@ class AnyAcceptor(Rules):
         return
 
 
-@mutant("IT-PEE-021")
+@mutant(
+    "IT-PEE-021",
+    also=(
+        "IT-PEE-004",
+        "IT-PEE-023",
+        "IT-PEE-040",
+        "IT-PEE-041",
+    ),
+)
 class PendingAgain(Rules):
     """Answers an accepted proposal as pending when it comes twice."""
 
@@ -106,7 +135,18 @@ class PendingAgain(Rules):
         return answer if self.asked % 2 else dr.ProposeResponse(state=dr.PROPOSAL_STATE_PENDING)
 
 
-@mutant("IT-PEE-023")
+@mutant(
+    "IT-PEE-023",
+    also=(
+        "IT-PEE-004",
+        "IT-PEE-010",
+        "IT-PEE-011",
+        "IT-PEE-021",
+        "IT-PEE-025",
+        "IT-PEE-040",
+        "IT-PEE-041",
+    ),
+)
 class SignsAlone(Rules):
     """Answers with its own signature alone."""
 
@@ -114,7 +154,16 @@ class SignsAlone(Rules):
         return envelope.seal(envelope.AGREEMENT, envelope.peek(sealed).payload, [key])
 
 
-@mutant("IT-PEE-025")
+@mutant(
+    "IT-PEE-025",
+    also=(
+        "IT-PEE-010",
+        "IT-PEE-011",
+        "IT-PEE-021",
+        "IT-PEE-040",
+        "IT-PEE-041",
+    ),
+)
 class ReadyLater(Rules):
     """Takes the link a second after it has answered ACCEPTED."""
 

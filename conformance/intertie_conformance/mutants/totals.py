@@ -16,7 +16,13 @@ from intertie_conformance.wire.digests import next_head, total_bytes, total_of
 from intertie_conformance.wire.keys import Key
 
 
-@mutant("IT-LOG-001")
+@mutant(
+    "IT-LOG-001",
+    also=(
+        "IT-LOG-*",
+        "IT-CAT-046",
+    ),
+)
 class NumbersFromZero(Rules):
     """Numbers its entries from 0."""
 
@@ -25,7 +31,7 @@ class NumbersFromZero(Rules):
         return frame
 
 
-@mutant("IT-LOG-002")
+@mutant("IT-LOG-002", also=("IT-LOG-*",))
 class HeadsWithoutTag(Rules):
     """Chains entries that are hashed twice."""
 
@@ -35,7 +41,14 @@ class HeadsWithoutTag(Rules):
         return stated
 
 
-@mutant("IT-LOG-003")
+@mutant(
+    "IT-LOG-003",
+    also=(
+        "IT-LOG-002",
+        "IT-LOG-004",
+        "IT-LOG-026",
+    ),
+)
 class ChangesEntries(Rules):
     """Sends other bytes when it sends an entry again."""
 
@@ -47,7 +60,7 @@ class ChangesEntries(Rules):
         return frame
 
 
-@mutant("IT-LOG-004")
+@mutant("IT-LOG-004", also=("IT-LOG-*",))
 class TwoHeads(Rules):
     """Signs another head at the same seq in a later session."""
 
@@ -58,7 +71,7 @@ class TwoHeads(Rules):
         return stated
 
 
-@mutant("IT-LOG-010")
+@mutant("IT-LOG-010", also=("IT-LOG-*",))
 class HasNotSeen(Rules):
     """Does not count the last entry that it answers as seen."""
 
@@ -66,7 +79,7 @@ class HasNotSeen(Rules):
         return max(logs.seen[ME], seen - 1)
 
 
-@mutant("IT-LOG-011")
+@mutant("IT-LOG-011", also=("IT-LOG-*",))
 class SeenFalls(Rules):
     """Names the seq before the last one that it has acknowledged."""
 
@@ -74,7 +87,7 @@ class SeenFalls(Rules):
         return max(0, logs.account.acked[ME] - 1)
 
 
-@mutant("IT-LOG-012")
+@mutant("IT-LOG-012", also=("IT-LOG-*",))
 class ClockBehind(Rules):
     """Writes entries with a clock that lags by an hour."""
 
@@ -82,7 +95,7 @@ class ClockBehind(Rules):
         return max(now - 3_600_000, before)
 
 
-@mutant("IT-LOG-012")
+@mutant("IT-LOG-012", also=("IT-LOG-*",))
 class ClockFalls(Rules):
     """Lets its clock fall."""
 
@@ -111,7 +124,13 @@ class LongReject(Rules):
         return made
 
 
-@mutant("IT-LOG-020")
+@mutant(
+    "IT-LOG-020",
+    also=(
+        "IT-LOG-*",
+        "IT-ENC-022",
+    ),
+)
 class SignsHeadsWithRoot(Rules):
     """Signs heads with its root key."""
 
@@ -119,7 +138,7 @@ class SignsHeadsWithRoot(Rules):
         return link.me.root
 
 
-@mutant("IT-LOG-021")
+@mutant("IT-LOG-021", also=("IT-LOG-*",))
 class SignsSeqBefore(Rules):
     """Signs the entry before its last one."""
 
@@ -146,7 +165,7 @@ class RefusesAfterSigning(Rules):
         return any(entry.kind == 99 for entry in entries)
 
 
-@mutant("IT-LOG-023")
+@mutant("IT-LOG-023", also=("IT-LOG-*",))
 class TakesBackAcks(Rules):
     """Acknowledges nothing with every third signature."""
 
@@ -156,7 +175,7 @@ class TakesBackAcks(Rules):
         return stated
 
 
-@mutant("IT-LOG-024")
+@mutant("IT-LOG-024", also=("IT-LOG-*",))
 class OwesOneLess(Rules):
     """States a total that is one too low, once it owes something."""
 
@@ -181,26 +200,7 @@ class ForgetsTheirs(Rules):
         return [frame for frame in super().resends(link, opened) if not frame.returned]
 
 
-@mutant(
-    "IT-LOG-043",
-    also=(
-        "IT-LOG-024",
-        "IT-LOG-060",
-        "IT-LOG-061",
-        "IT-LOG-063",
-        "IT-LOG-064",
-        "IT-LOG-065",
-        "IT-LOG-066",
-        "IT-LOG-068",
-        "IT-LOG-069",
-        "IT-LOG-081",
-        "IT-LOG-082",
-        "IT-LOG-083",
-        "IT-LOG-084",
-        "IT-LOG-090",
-        "IT-LOG-093",
-    ),
-)
+@mutant("IT-LOG-043", also=("IT-LOG-*",))
 class FewTariffs(Rules):
     """Keeps the newest 64 tariffs."""
 

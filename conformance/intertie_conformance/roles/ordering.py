@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
+import grpc
+
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.metering_pb2 import PriceLine
 from intertie_conformance.grid.account import ME, THEM, State
@@ -19,6 +21,7 @@ from intertie_conformance.verdicts import Failed, fail
 from intertie_conformance.wire import amounts, envelope, ids
 from intertie_conformance.wire.build import entry
 from intertie_conformance.wire.digests import salted
+from intertie_conformance.wire.status import said
 
 K = pb.EntryKind
 DEADLINE_MS: Final = 20_000
@@ -32,7 +35,10 @@ async def offers(peer: Peer) -> dict[str, Offered]:
         if route is None:
             fail("the target advertises its own origin", "no such route")
         root = envelope.peek(route.root).payload
-        found = await fetch_offers(peer.stage.target.peer_address, peer.me, peer.peer, peer.genesis, root)
+        try:
+            found = await fetch_offers(peer.stage.target.peer_address, peer.me, peer.peer, peer.genesis, root)
+        except grpc.aio.AioRpcError as error:
+            raise Failed("the target serves the offers of its catalog", str(said(error))) from None
         known = {offer.message.name: offer for offer in found}
         peer.offers = known  # type: ignore[attr-defined]
     return known
