@@ -16,7 +16,7 @@ from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
 
 K = pb.EntryKind
-SOON_MS: Final = 300
+SOON_MS: Final = 500
 """Deadline of orders that are to expire."""
 
 
@@ -156,20 +156,17 @@ async def drops_unseen(stage: Stage) -> None:
 async def keeps_seen(stage: Stage) -> None:
     """A claim at or below the `seen` of a valid expire stays owed; the final one above it is dropped."""
     peer = await (await stage.peer()).up()
-    deadline = now_ms() + SOON_MS
+    deadline, peer.answers = now_ms() + SOON_MS, False
     order = await ordering.order(
         peer, "meter", {"usage": {"sim.step": 40}, "steps": 4}, grant=25, max_charge=500, deadline=deadline
     )
     claim = await peer.expect_entry(
         K.ENTRY_KIND_CHARGE, lambda f: f.entry.charge.order_seq == order, f"a claim of order {order} within its grant"
     )
-    seen = peer.logs.seq(THEM)
-    await peer.expect_signed()
-    peer.answers = False
     await ordering.end_of(peer, order)
     at = await claimable(peer, order)
     kind, body = about("expire", order)
-    peer.put(kind, seen=seen, at=at, **body)
+    peer.put(kind, seen=claim.seq, at=at, **body)
     hold = peer.logs.account.holds[ME, order]
     if peer.script.agreed(hold, peer.logs.seq(THEM)) != claim.entry.charge.amount:
         fail(f"{claim.entry.charge.amount} stays owed, by the suite's own account", hold.claims)

@@ -19,7 +19,7 @@ EXPIRES_S = 6.0
 
 async def expired(shop: Shop) -> tuple[Bought, int]:
     """An order with one claim that its payer has seen, then expired: (order, seq of the expire)."""
-    bought = await shop.ordered("meter", {"usage": {"mcp.call": 5}}, timeout_ms=600)
+    bought = await shop.ordered("meter", {"usage": {"mcp.call": 5}}, timeout_ms=800)
     seq = put(shop, charge(partial(shop, bought.seq)))
     shop.flush()
     await shop.expect_signed(seq)
