@@ -145,7 +145,9 @@ def check_room(world: World, link: Link, max_charge: int, grant: int) -> None:
         raise IntertieError(
             "CREDIT_LIMIT",
             f"An order of {max_charge} would exceed the credit limit {terms.credit_limit[ME]} with {link.peer.grid}.",
-            gross=str(lane.gross),
+            limit=str(terms.credit_limit[ME]),
+            used=str(lane.gross),
+            requested=str(max_charge),
         )
     if lane.unagreed + grant > terms.max_unagreed[ME]:
         raise IntertieError(

@@ -115,7 +115,7 @@ class ConsumerDesk:
         def step(fx: Effects) -> None:
             inv = self._known(f"{invocation}@{account}", fx)
             if inv is None:
-                error = IntertieError("NOT_FOUND", "No invocation with this id is known.", id=invocation)
+                error = IntertieError("NOT_FOUND", "No invocation with this id is known.")
                 fx.reply(subscription.push, iv.InvocationEvent(id=invocation, refused=to_problem(error)))
             else:
                 consuming.subscribe(self._world, inv, subscription, after, fx)
@@ -166,7 +166,7 @@ class ConsumerDesk:
             if inv is not None:
                 act(inv, fx)
             elif not missing_ok:
-                raise IntertieError("NOT_FOUND", "No running invocation with this id is known.", id=invocation)
+                raise IntertieError("NOT_FOUND", "No running invocation with this id is known.")
 
         await durable(self._submit, step)
 
@@ -179,7 +179,7 @@ class ConsumerDesk:
             return live_status(inv)
         row = self._store.row("invocations", (f"{invocation}@{account}",))
         if row is None:
-            raise IntertieError("NOT_FOUND", "No invocation with this id is known.", id=invocation)
+            raise IntertieError("NOT_FOUND", "No invocation with this id is known.")
         return stored_status(row)
 
     async def list(self, account: str, request: iv.ListRequest) -> iv.ListResponse:

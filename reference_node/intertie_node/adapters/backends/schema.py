@@ -8,7 +8,7 @@ is at most 64 KiB large and 32 levels deep; an input is at most 64 levels deep. 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,13 +140,24 @@ def _first_error(validator: Validator, value: Any) -> ValidationError | None:
         raise _bad_schema(f"a reference leads nowhere: {error}") from None
 
 
+_TYPES: Final[Mapping[type, str]] = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    type(None): "null",
+}
+
+
 def _path(error: ValidationError) -> str:
     """JSON path of what is wrong, at most 200 characters."""
     return error.json_path[:200]
 
 
 def _expectation(error: ValidationError) -> str:
-    """What a rule expects, in one line that shows little of the input."""
+    """What a rule expects, in one line that shows nothing of the input: a problem crosses every hop (IT-ERR-006)."""
     rule, wanted = str(error.validator), error.validator_value
     instance: Any = error.instance
     if rule == "required" and isinstance(wanted, list):
@@ -154,10 +165,10 @@ def _expectation(error: ValidationError) -> str:
         return f"expected the propert{'ies' if len(missing) > 1 else 'y'} {', '.join(map(str, missing))}"
     if rule == "additionalProperties" and isinstance(error.schema, dict):
         known = error.schema.get("properties", {})
-        extra = ", ".join(name for name in instance if name not in known)
-        return f"expected only {', '.join(known) or 'an empty object'}; found {_cut(extra)}"
-    shown = _cut(msgspec.json.encode(instance).decode())
-    return f"expected {rule} {_cut(msgspec.json.encode(wanted).decode())}; found {shown}"
+        extra = sum(name not in known for name in instance)
+        return f"expected only {', '.join(known) or 'an empty object'}; found {extra} more"
+    found = f"; found type {_TYPES[type(instance)]}" if rule == "type" else ""
+    return f"expected {rule} {_cut(msgspec.json.encode(wanted).decode())}{found}"
 
 
 def _cut(text: str) -> str:
