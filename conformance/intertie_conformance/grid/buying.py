@@ -50,6 +50,8 @@ class Purchase:
         """The result, or a gap in its place."""
         self.charge: pb.Charge | None = None
         self.hold: int = HOLD_STATE_OPEN
+        self.problem = ""
+        """Reason of the reject, "" if there was none."""
 
     @property
     def ended(self) -> bool:
@@ -135,8 +137,8 @@ class Buyer:
         if run.outcome is not None:
             return
         if made.charge is not None:
-            gone = Refusal("EVENTS_GONE", "The result did not come in time.")
-            self._finish(made, made.charge.state, gone.problem(), None)
+            state, gone = made.link.rules.without_result(made.charge)
+            self._finish(made, state, gone, None)
         elif not made.ended:
             problem = Refusal("OUTCOME_UNKNOWN", "The deadline passed and nothing is known of the end.")
             made.link.rules.doubts(run, made, problem.problem())
@@ -194,7 +196,7 @@ class Buyer:
         """No work was done."""
         made = self.purchases.get((link.genesis, reject.order_seq))
         if made is not None:
-            made.hold = HOLD_STATE_REJECTED
+            made.hold, made.problem = HOLD_STATE_REJECTED, reject.problem.reason
             link.rules.after_reject(self, made)
             self._finish(made, TASK_STATE_REJECTED, link.rules.passed_problem(reject.problem), None)
 
@@ -217,7 +219,7 @@ class Buyer:
     def _raise(self, link: Link, made: Purchase, needed: int) -> None:
         """The provider waits for a higher grant."""
         hold = link.logs.account.holds[ME, made.seq]
-        amount = min(hold.order.max_charge, max(needed, 2 * hold.granted))
+        amount = link.rules.raised_grant(hold.granted, needed, hold.order.max_charge)
         at_stake = link.logs.account.unagreed(ME) + amount - hold.granted
         if not link.rules.raises_grant(at_stake, link.terms.max_unagreed[ME]):
             return
@@ -245,7 +247,8 @@ class Buyer:
     def _settle(self, made: Purchase) -> None:
         """The outcome stands once the final charge is agreed and the result, or a gap in its place, is known."""
         charge, result = made.charge, made.result
-        if not made.link.rules.complete(charge, result) or charge is None:
+        told = made.run.outcome is not None
+        if charge is None or not (told or made.link.rules.complete(charge, result)):
             return
         problem, shown = charge.problem, result
         if result is not None and result.HasField("gap"):

@@ -42,7 +42,7 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
             self._grid.rules.call_answers(outcome)
             return iv.CallResponse(outcome=outcome)
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
             raise
 
     async def _end(self, run: Run) -> None:
@@ -62,7 +62,7 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
                 yield iv.InvokeResponse(event=item)
             self._grid.rules.told_all()
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
 
     async def Subscribe(self, request: iv.SubscribeRequest, context: Any) -> AsyncIterator[iv.SubscribeResponse]:
         """Sends events above a number, the outcome last."""
@@ -76,7 +76,7 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
                 yield iv.SubscribeResponse(event=item)
             self._grid.rules.told_all()
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
 
     async def Stream(self, requests: AsyncIterator[iv.StreamRequest], context: Any) -> AsyncIterator[iv.StreamResponse]:
         """Many invocations in frames."""
@@ -85,7 +85,7 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
             async for frame in streaming.run(requests):
                 yield frame
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
 
     async def SendInput(self, request: iv.SendInputRequest, context: Any) -> iv.SendInputResponse:
         """Answers an input request."""
@@ -93,7 +93,7 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
             self._grid.face.reply(account_of(self._grid, context), request)
             return iv.SendInputResponse()
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
             raise
 
     async def Cancel(self, request: iv.CancelRequest, context: Any) -> iv.CancelResponse:
@@ -102,7 +102,7 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
             run = self._grid.face.cancel(account_of(self._grid, context), request)
             return iv.CancelResponse(status=run.status())
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
             raise
 
     async def Get(self, request: iv.InvocationServiceGetRequest, context: Any) -> iv.InvocationServiceGetResponse:
@@ -111,7 +111,7 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
             run = self._grid.face.run(account_of(self._grid, context), request.id)
             return iv.InvocationServiceGetResponse(status=self._grid.rules.told_status(run.status()))
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
             raise
 
     async def List(self, request: iv.ListRequest, context: Any) -> iv.ListResponse:
@@ -121,7 +121,7 @@ class Invocations(invocation_pb2_grpc.InvocationServiceServicer):
             page, token = _page(self._grid, account, request, request.states)
             return iv.ListResponse(invocations=[run.status() for run in page], next_page_token=token)
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
             raise
 
 
@@ -149,7 +149,7 @@ class Accounts(account_pb2_grpc.AccountServiceServicer):
             made.budget, made.reserved, made.spent = budget, reserved, spent
             return made
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
             raise
 
     async def ListCharges(self, request: ac.ListChargesRequest, context: Any) -> ac.ListChargesResponse:
@@ -162,7 +162,7 @@ class Accounts(account_pb2_grpc.AccountServiceServicer):
                 made.charges.add(id=run.request.id, offer=run.request.offer, amount=amount, at=run.ended_at)
             return made
         except Refusal as refusal:
-            await abort(context, refusal)
+            await abort(context, refusal, self._grid.rules.refusal_status)
             raise
 
 

@@ -123,7 +123,7 @@ class Run:
             outcome.output.CopyFrom(result.result.output)
             outcome.is_error = result.result.is_error
         if problem is not None and problem.reason:
-            outcome.problem.CopyFrom(problem)
+            outcome.problem.CopyFrom(rules.told_problem(problem))
         self.outcome, self.ended_at = outcome, now_ms()
         self.notify()
 

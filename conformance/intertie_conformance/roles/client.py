@@ -109,11 +109,11 @@ class Client:
         status: iv.InvocationStatus = answer.status
         return status
 
-    async def reply(self, id: str, value: object, request: int = 1, **changes: Any) -> None:
+    async def reply(self, run: str, value: object, request: int = 1, **changes: Any) -> None:
         """Answer an input request."""
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
         reply = {"request": request, "payload": {"media_type": "application/json", "data": data}, **changes}
-        await self.ask(self.invocations.SendInput, iv.SendInputRequest(id=id, reply=reply))  # type: ignore[arg-type]
+        await self.ask(self.invocations.SendInput, iv.SendInputRequest(id=run, reply=reply))  # type: ignore[arg-type]
 
     async def listed(self, **fields: Any) -> iv.ListResponse:
         """A page of invocations."""

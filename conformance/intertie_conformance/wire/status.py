@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -36,18 +36,20 @@ class Said(NamedTuple):
 class Answer(grpc.Status):
     """A refusal for a servicer's `abort_with_status`."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, said: Callable[[Status], Status] = lambda status: status) -> None:
         code = ERRORS[refusal.reason].grpc_code
         status = Status(code=Code.Value(code), message=refusal.message[:1024])
-        status.details.add().Pack(ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=refusal.metadata))
-        self.code = grpc.StatusCode[code]
+        metadata = {key: value[:256] for key, value in refusal.metadata.items()}
+        status.details.add().Pack(ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata))
+        status = said(status)
+        self.code = {code.value[0]: code for code in grpc.StatusCode}[status.code]
         self.details = status.message
         self.trailing_metadata = ((KEY, status.SerializeToString()),)
 
 
-async def abort(context: Any, refusal: Refusal) -> None:
-    """End a call with a refusal; raises what gRPC raises."""
-    await context.abort_with_status(Answer(refusal))
+async def abort(context: Any, refusal: Refusal, said: Callable[[Status], Status] = lambda status: status) -> None:
+    """End a call with a refusal, its status as `said` makes it; raises what gRPC raises."""
+    await context.abort_with_status(Answer(refusal, said))
 
 
 def said(error: grpc.aio.AioRpcError) -> Said:

@@ -13,6 +13,7 @@ from intertie_conformance.grid.rules.opening import OpeningRules
 from intertie_conformance.grid.rules.paying import PayingRules
 from intertie_conformance.grid.rules.peering import PeeringRules
 from intertie_conformance.grid.rules.proving import ProvingRules
+from intertie_conformance.grid.rules.refusing import RefusingRules
 from intertie_conformance.grid.rules.routing import RoutingRules
 from intertie_conformance.grid.rules.selling import SellingRules
 from intertie_conformance.grid.rules.speaking import SpeakingRules
@@ -32,6 +33,7 @@ class Rules(
     TellingRules,
     PayingRules,
     ExecutingRules,
+    RefusingRules,
     RoutingRules,
     OfferingRules,
     ListingRules,

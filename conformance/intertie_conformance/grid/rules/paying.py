@@ -9,6 +9,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event
 from intertie.v1.task_pb2 import HOLD_STATE_IN_DOUBT, TASK_STATE_COMPLETED, TASK_STATE_FAILED
+from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
     from intertie_conformance.grid.buying import Buyer, Purchase
@@ -46,6 +47,14 @@ class PayingRules:
     def doubts(self, run: Run, made: Purchase, problem: Problem) -> None:
         """Nothing is known some time after the deadline: FAILED, while the hold waits."""
         run.end(TASK_STATE_FAILED, problem, hold=HOLD_STATE_IN_DOUBT, path=made.path)
+
+    def without_result(self, charge: pb.Charge) -> tuple[int, Problem]:
+        """State and problem where the result never came."""
+        return charge.state, Refusal("EVENTS_GONE", "The result did not come in time.").problem()
+
+    def raised_grant(self, granted: int, needed: int, most: int) -> int:
+        """What a grant is raised to when more is needed."""
+        return min(most, max(needed, 2 * granted))
 
     def complete(self, charge: pb.Charge | None, result: Event | None) -> bool:
         """COMPLETED is reported once charge and result are known; other ends with the charge."""
