@@ -74,6 +74,11 @@ class Stage:
         shop.door.enter(shop)
         return shop
 
+    def adopt(self, peer: Peer) -> None:
+        """Take a peer that a check has made itself; it is not used again."""
+        peer.stage, peer.spoiled = self, True
+        self._peers.append(peer)
+
     async def market(self, **terms: Any) -> Market:
         """A scripted provider that dials the target and advertises what a check tells it."""
         from intertie_conformance.roles.market import take_market

@@ -138,6 +138,7 @@ class Grid:
         self.rules.named(described, self.me.grid, others, heard)
         if self.rules.knows_proposal(agreed, self._accepted):
             return self.rules.answers_again(self._accepted[agreed.digest])
+        self.rules.accepts(agreed, described, self.peers)
         sealed = self.rules.countersigned(request.agreement, self.me.key)
         answer = self._accepted[agreed.digest] = dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=sealed)
         joined, wait = Agreed(agreed.message, agreed.payload, sealed), self.rules.ready_after_s()
@@ -188,7 +189,7 @@ class Grid:
                         return
                 except (TimeoutError, grpc.aio.AioRpcError):
                     await channel.close()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(self.rules.redials_after_s())
 
     async def _close_after(self, stream: GrpcStream, channel: grpc.aio.Channel) -> None:
         await stream.finished()
@@ -273,6 +274,10 @@ class Grid:
             if link.phase is not Phase.OPEN:
                 self.buyer.routes.down(link)
 
+    def refuses_transfer(self) -> Refusal:
+        """Transfer is not built."""
+        return self.rules.transfer()
+
     def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[lk.SyncCatalogResponse]:
         """Offers for a peer. Raises: Refusal UNKNOWN_GENESIS."""
         link = self.links.get(request.genesis)
@@ -329,6 +334,8 @@ class Grid:
         if not missing:
             return
         address = peer.addresses(ds.ENDPOINT_KIND_PEER)[0]
+        if not self.rules.reaches(address):
+            return
         have = [digest for digest in route.root.offers if digest in routes.offers]
         request = lk.SyncCatalogRequest(genesis=route.link.genesis, root=route.root_digest, have=have)
         if not self.rules.fetches_beside():

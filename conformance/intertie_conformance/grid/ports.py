@@ -41,6 +41,10 @@ class PeerSide(Protocol):
         """A stream has ended."""
         ...
 
+    def refuses_transfer(self) -> Refusal:
+        """What Transfer is answered."""
+        ...
+
     def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[lk.SyncCatalogResponse]:
         """What a peer is answered. Raises: Refusal."""
         ...
@@ -155,7 +159,7 @@ class PeerFace:
 
     async def _transfer(self, _: Any, context: Any) -> None:
         await self._caller(context)
-        await abort(context, Refusal("UNSUPPORTED_FEATURE", "Transfer is not built.", feature="transfer"))
+        await abort(context, self._side.refuses_transfer())
 
 
 class Directory(directory_pb2_grpc.DirectoryServiceServicer):

@@ -270,15 +270,20 @@ class Seller:
         job.credit, job.inline = link.rules.first_credit(link), link.rules.inline(link)
         job.siblings = lambda: self.of(link)
         self._waiting.append(job)
-        asyncio.get_running_loop().call_later((hold.order.deadline - link.now()) / 1_000, self._deadline, job)
+        asyncio.get_running_loop().call_later(self._left(link, hold), self._deadline, job)
         self.admit(link)
 
     def start(self, link: Workplace, hold: Hold, offer: Offered, data: bytes) -> Job:
         """Work at once: for own consumers."""
         job = self.jobs[link.genesis, hold.seq] = Job(link, hold, offer, data)
-        asyncio.get_running_loop().call_later((hold.order.deadline - link.now()) / 1_000, self._deadline, job)
+        asyncio.get_running_loop().call_later(self._left(link, hold), self._deadline, job)
         job.task = asyncio.create_task(self._run(job))
         return job
+
+    @staticmethod
+    def _left(link: Workplace, hold: Hold) -> float:
+        """Seconds until an order's deadline is acted upon."""
+        return (hold.order.deadline - link.now()) / 1_000 + link.rules.slack_s()
 
     def reopened(self, link: Link) -> None:
         """The link is open: say again what work waits for."""

@@ -74,6 +74,10 @@ class Door(PeerFace):
     def ended(self, stream: GrpcStream) -> None:
         """Not reached."""
 
+    def refuses_transfer(self) -> Refusal:
+        """Transfer is not built."""
+        return Refusal("UNSUPPORTED_FEATURE", "Transfer is not built.", feature="transfer")
+
     def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[lk.SyncCatalogResponse]:
         """Not reached."""
         return ()

@@ -132,7 +132,11 @@ class Peer(SuiteLink):
         entry.at = max(now_ms(), self.logs.at[ME]) if at is None else at
         return self.put_bytes(entry.SerializeToString())
 
-    def put_bytes(self, data: bytes) -> int:
-        """Write exact bytes as an entry."""
+    def put_bytes(self, data: bytes, input: bytes = b"") -> int:
+        """Write exact bytes as an entry, an order with its input."""
         self._unsent += 1
-        return self.logs.push(ME, data).seq
+        seq = self.logs.push(ME, data).seq
+        if input:
+            self.inputs_sent[seq] = input
+            self._inputs.append((seq, input))
+        return seq

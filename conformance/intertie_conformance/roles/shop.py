@@ -105,6 +105,10 @@ class Door:
         if self.shop is not None:
             self.shop.ended(stream)
 
+    def refuses_transfer(self) -> Refusal:
+        """Transfer is not built."""
+        return Refusal("UNSUPPORTED_FEATURE", "Transfer is not built.", feature="transfer")
+
     def offers_for(self, fingerprint: bytes, request: lk.SyncCatalogRequest) -> Sequence[lk.SyncCatalogResponse]:
         """The conformance offers."""
         found = self.shop.offered.values() if self.shop is not None else ()

@@ -20,6 +20,7 @@ from intertie_conformance.verdicts import Failed, fail
 from intertie_conformance.wire import envelope
 from intertie_conformance.wire.agreements import Agreed
 from intertie_conformance.wire.descriptors import Described
+from intertie_conformance.wire.keys import Key
 from intertie_conformance.wire.refusal import Refusal
 from intertie_conformance.wire.status import said
 
@@ -42,10 +43,16 @@ class Script(Rules):
 
     def __init__(self) -> None:
         self.changes: dict[str, Any] = {}
+        self.keys: tuple[Key, ...] = ()
+        """Keys that sign the Open; empty: the signing key."""
 
     def own_open(self, link: Link, fields: dict[str, object]) -> dict[str, object]:
         """The fields of an honest Open, but for the changes."""
         return {**fields, **self.changes}
+
+    def sign_open(self, link: Link, payload: bytes) -> bytes:
+        """By the signing key, or by these."""
+        return link.me.seal_open(payload, *self.keys)
 
 
 class SuiteLink(Link):

@@ -6,6 +6,7 @@ from intertie_conformance.grid.rules.buying import BuyingRules
 from intertie_conformance.grid.rules.entries import EntryRules
 from intertie_conformance.grid.rules.executing import ExecutingRules
 from intertie_conformance.grid.rules.frames import FrameRules
+from intertie_conformance.grid.rules.hosting import HostingRules
 from intertie_conformance.grid.rules.invoking import InvokingRules
 from intertie_conformance.grid.rules.listing import ListingRules
 from intertie_conformance.grid.rules.offering import OfferingRules
@@ -39,5 +40,6 @@ class Rules(
     ListingRules,
     ProvingRules,
     WorkingRules,
+    HostingRules,
 ):
     """The honest grid."""
