@@ -40,6 +40,7 @@ from intertie_conformance.wire import agreements, envelope
 from intertie_conformance.wire.agreements import Agreed
 from intertie_conformance.wire.build import entry
 from intertie_conformance.wire.descriptors import Described
+from intertie_conformance.wire.digests import multihash
 from intertie_conformance.wire.refusal import Refusal
 
 K = pb.EntryKind
@@ -67,6 +68,8 @@ class Grid:
         self._accepted: dict[bytes, dr.ProposeResponse] = {}
         """Digest of the proposal → answer."""
         self._epochs = 0
+        self._roots: set[bytes] = set()
+        """Digests of own roots."""
         self._held: dict[Link, list[tuple[GrpcStream, bytes]]] = {}
         """Frames that wait until offers are fetched: of no honest grid."""
         self._servers: list[grpc.aio.Server] = []
@@ -282,7 +285,7 @@ class Grid:
         """Offers for a peer. Raises: Refusal UNKNOWN_GENESIS."""
         link = self.links.get(request.genesis)
         self.rules.sync_link(request, fingerprint, link)
-        return self.rules.sync_answer(self.rules.sync_offers(request, self.offers))
+        return self.rules.sync_answer(self.rules.sync_offers(request, self.offers, request.root in self._roots))
 
     # -- links (link.Handler) ---------------------------------------------------------------------
 
@@ -295,6 +298,7 @@ class Grid:
             seq = link.write(entry(K.ENTRY_KIND_TARIFF, tariff=self.rules.own_tariff(self.me, now)))
         self._epochs += 1
         root = self.rules.own_root(self.me, now, [offer.digest for offer in self.offers])
+        self._roots.add(multihash(envelope.peek(root).payload))
         link.advertise(*self.rules.own_round(link, root, seq, self._epochs))
         self.seller.reopened(link)
         self.buyer.resume(link)

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from intertie.v1.envelope_pb2 import Payload
-from intertie_conformance.grid import schema as schemas
-from intertie_conformance.grid.catalog import input_schema
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -109,13 +107,6 @@ WORK: Final[Mapping[str, Callable[[Job], Awaitable[Payload]]]] = {
     "conformance/fail": fail,
     "conformance/refuse": refuse,
 }
-
-
-def check(name: str, data: bytes) -> None:
-    """Whether an input fits an offer's schema. Raises: Unwilling INPUT_INVALID."""
-    _, fault = schemas.read(input_schema(name), data)
-    if fault is not None:
-        raise Unwilling("INPUT_INVALID", "The input does not fit the schema.", path=fault.path, rule=fault.rule)
 
 
 def is_allowed(place: str, codes: Sequence[str]) -> bool:

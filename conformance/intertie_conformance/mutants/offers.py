@@ -231,7 +231,7 @@ class AnyGenesis(Rules):
 class SendsAllAgain(Rules):
     """Sends what the caller has as well."""
 
-    def sync_offers(self, request: lk.SyncCatalogRequest, offers: Sequence[Offered]) -> Sequence[bytes]:
+    def sync_offers(self, request: lk.SyncCatalogRequest, offers: Sequence[Offered], known: bool) -> Sequence[bytes]:
         return [offer.data for offer in offers]
 
 
@@ -243,31 +243,12 @@ class NoEnd(Rules):
         return super().sync_answer(offers)[:-1]
 
 
-@mutant(
-    "IT-CAT-072",
-    also=(
-        "IT-CAT-001",
-        "IT-CAT-002",
-        "IT-CAT-003",
-        "IT-CAT-004",
-        "IT-CAT-015",
-        "IT-CAT-016",
-        "IT-CAT-017",
-        "IT-CAT-018",
-        "IT-CAT-031",
-        "IT-CAT-071",
-        "IT-CAT-081",
-        "IT-CAT-083",
-    ),
-)
+@mutant("IT-CAT-072")
 class KnownRootsOnly(Rules):
     """Sends nothing for a root that it does not know."""
 
-    def sync_offers(self, request: lk.SyncCatalogRequest, offers: Sequence[Offered]) -> Sequence[bytes]:
-        known = vars(self).setdefault("roots", set())
-        first = not known
-        known.add(request.root)
-        return super().sync_offers(request, offers) if first or len(known) == 1 else []
+    def sync_offers(self, request: lk.SyncCatalogRequest, offers: Sequence[Offered], known: bool) -> Sequence[bytes]:
+        return super().sync_offers(request, offers, known) if known else []
 
 
 @mutant("IT-CAT-081")

@@ -93,7 +93,7 @@ class InvokingRules:
     def input_fits(self, asked: Asked) -> None:
         """Own offers: what the schema asks for."""
         if asked.route is None:
-            work.check(asked.offer.message.name, asked.wanted.input.data)
+            asked.face.grid.rules.check_input(asked.offer.message.input_schema, asked.wanted.input.data)
 
     def place_allowed(self, asked: Asked) -> None:
         """The policy allows the place."""

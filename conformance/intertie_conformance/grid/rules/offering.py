@@ -46,8 +46,8 @@ class OfferingRules:
         if link is None or link.peer.fingerprint != fingerprint:
             raise Refusal("UNKNOWN_GENESIS", "No peering with this grid has that genesis.")
 
-    def sync_offers(self, request: lk.SyncCatalogRequest, offers: Sequence[Offered]) -> Sequence[bytes]:
-        """The present offers that the caller does not have, whatever root it names."""
+    def sync_offers(self, request: lk.SyncCatalogRequest, offers: Sequence[Offered], known: bool) -> Sequence[bytes]:
+        """The present offers that the caller does not have, whether the root that it names is known or not."""
         return [offer.data for offer in offers if offer.digest not in request.have]
 
     def sync_answer(self, offers: Sequence[bytes]) -> Sequence[lk.SyncCatalogResponse]:

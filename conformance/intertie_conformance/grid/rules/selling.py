@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Problem
@@ -132,7 +132,8 @@ class SellingRules:
 
     def order_fits(self, offer: Offered, data: bytes) -> None:
         """The input is what the schema asks for."""
-        work.check(offer.message.name, data)
+        rules: Any = self
+        rules.check_input(offer.message.input_schema, data)
 
     def order_place(self, link: Link, hold: Hold, offer: Offered) -> None:
         """The place of work is allowed."""
