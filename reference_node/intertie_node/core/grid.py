@@ -220,6 +220,9 @@ class Grid:
             amount = inv.sink.needed = min(inv.sink.rate.up(max(0, event.grant_needed.amount)), inv.spec.max_charge)
             inv.source.grant_needed(self.world, inv, amount, fx)
             return
+        if event.number > inv.sink.after + 1:
+            inv.sink.missed(self.world, inv, fx)
+            return
         if kind == "input_request":
             inv.sink.asked(self.world, inv, event.input_request.request, fx)
         inv.sink.after = max(inv.sink.after, event.number, event.gap.last)

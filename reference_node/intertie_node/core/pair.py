@@ -112,7 +112,7 @@ class LogPair:
         log = self.logs[ME]
         entry.seen = max(log.seen, self.logs[THEM].seq - self.unhandled)
         entry.at = self.next_at(now)
-        data = entry.SerializeToString()
+        data = entry.SerializeToString(deterministic=True)
         void = self.ledger.apply(ME, log.seq + 1, entry)
         if void is not None:
             raise AssertionError(f"own entry {log.seq + 1} would be void: {void}: {entry}")

@@ -187,6 +187,8 @@ class OrderSink:
         self.rate = rate
         self.after = 0
         """Highest durable event that has passed; where a resume starts."""
+        self.asked_after = -1
+        """Where the last resume began that was asked for because events were missing."""
         self.expecting = True
         self.needed = 0
         """Grant that the provider has asked for, as an upstream amount; asked for again when a link is back."""
@@ -291,6 +293,12 @@ class OrderSink:
         """Pass the cursor on; relays keep cursors, not copies."""
         self.after = after
         self.link.say(Event(order_seq=self.seq, resume=Resume(after_seq=after, credit=credit)))
+
+    def missed(self, world: World, inv: Invocation, fx: Effects) -> None:
+        """Events before the one that came were lost with a stream: ask once for all that follow the last."""
+        if self.asked_after != self.after:
+            self.asked_after = self.after
+            self.resume(world, inv, self.after, world.settings.event_credit, fx)
 
     def credit(self, world: World, inv: Invocation, size: int, fx: Effects) -> None:
         """Pass byte credit on."""

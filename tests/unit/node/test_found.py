@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from tests.kit.line import ECHO, HOUR_MS, Line
-from tests.kit.rogue import Rogue
+from tests.kit.rogue import K, Rogue
 from tests.kit.worlds import Identity, Listener, Network, SimNode, is_open
+from tests.unit.node.test_misdeeds import Scene
 
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Payload
+from intertie.v1.event_pb2 import Chunk, Event
 from intertie.v1.task_pb2 import HoldState as PbHoldState
 from intertie_node.core import executing
 from intertie_node.core.ledger import ME
@@ -147,6 +149,24 @@ def test_a_dialled_stream_that_says_close_first_is_not_blamed(line: Line) -> Non
     line.hub.links.frame(end, frame.SerializeToString())  # type: ignore[arg-type]
     assert not sent
     assert end.closed == "SUPERSEDED"
+
+
+def test_a_result_that_overtakes_lost_events_is_asked_for_again() -> None:
+    scene = Scene().selling()
+    listener, order = scene.ordered(max_charge=100)
+    claim = scene.rogue.claim(order, {"order": 1})
+    result = scene.rogue.result(order, number=2)
+    scene.rogue.write(K.ENTRY_KIND_CHARGE, charge=claim)
+    scene.rogue.say(events=[result])
+    scene.net.run()
+    assert listener.outcome is None
+    asked = [event.resume.after_seq for event in scene.rogue.events if event.HasField("resume")]
+    assert asked[-1] == 0
+    lost = Event(order_seq=order, number=1, at=1, chunk=Chunk(payload=Payload()))
+    scene.rogue.say(events=[lost, result])
+    scene.net.run()
+    assert listener.outcome is not None
+    assert [event.number for event in listener.events] == [1]
 
 
 # -- starting again -----------------------------------------------------------------------------------

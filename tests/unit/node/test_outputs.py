@@ -101,9 +101,10 @@ def test_missing_pieces_are_no_contradiction() -> None:
     listener, order = bought(scene)
     scene.rogue.write(K.ENTRY_KIND_CHARGE, charge=scene.rogue.claim(order, USAGE))
     scene.rogue.say(events=[scene.rogue.result(order, b"rest", 3)])
-    scene.net.run()
+    scene.net.wait(13_000)
     assert scene.rogue.refused() == {}
     assert listener.outcome is not None
+    assert listener.outcome.problem.reason == "EVENTS_GONE"
 
 
 @pytest.mark.parametrize("streamed", [False, True])
