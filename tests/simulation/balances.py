@@ -76,9 +76,8 @@ class Order:
         return min(sound[-1].amount if sound else 0, self.charged(acked) - self.credited(acked))
 
     def cost(self) -> int:
-        """What its work costs whoever asked: the last claim that nobody refused, credits apart."""
-        sound = [claim for claim in self.claims if not claim.refused(LATEST)]
-        return sound[-1].amount if sound else 0
+        """What its work costs whoever asked: the last claim that nobody refused, as far as credits have left it."""
+        return self.agreed(LATEST, LATEST)
 
     @property
     def open(self) -> bool:

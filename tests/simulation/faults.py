@@ -48,9 +48,9 @@ class Faults:
         for stream in self._streams(link):
             stream.break_at(Breaking("cut", kind, amid, noticed))
 
-    def _half_open(self, link: int, side: int, kind: int) -> None:
+    def _half_open(self, link: int, side: int, kind: int, amid: bool) -> None:
         for stream in self._streams(link):
-            stream.break_at(Breaking("half_open", kind, True, 0, side))
+            stream.break_at(Breaking("half_open", kind, amid, 0, side))
 
     def _delay(self, link: int, ms: int, lasting: int) -> None:
         for stream in self._streams(link):

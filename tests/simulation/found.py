@@ -49,5 +49,8 @@ FOUND: Mapping[str, Plant] = {
         'if frame.HasField("close"):  # its dialler has found meanwhile that another stream stands',
         "if False:",
     ),
+    "found: a result overtakes lost events": Plant(
+        CORE + "grid", "if event.number > inv.sink.after + 1:", "if False:"
+    ),
 }  # fmt: skip
 """Name → the mutation that takes the fix back."""

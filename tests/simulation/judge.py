@@ -12,6 +12,7 @@ from typing import Any
 from tests.simulation import ending
 from tests.simulation.disk import Disk
 from tests.simulation.node import Node
+from tests.simulation.plan import ailing
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import invocation_pb2 as iv
@@ -27,6 +28,8 @@ NO_FAULT = {"SUPERSEDED", "CLOCK", "SILENT_PEER", "NODE_DRAINING"}
 """Reasons for which honest grids may close a stream between them."""
 BLAME = {"INPUT_INVALID", "RECORD_MISMATCH", "CHARGE_UNPROVEN", "GRANT_INVALID", "ID_INVALID", "POLICY_VIOLATION"}
 """Reasons for which work fails only if somebody has done wrong."""
+LOST_KEY = "CHARGE_UNPROVEN"
+"""What a grid risks that lists a replaced key no longer: records which it proved are not believed (IT-IDN-036)."""
 MAX_WAIT_MS = 3_000
 NO_MORE = {"CREDIT_LIMIT", "UNAGREED_LIMIT", "TOO_MANY_ORDERS"}
 
@@ -149,8 +152,10 @@ class Judge:
         self.check(kept == summed, "a lane is the sum of its holds", told)
 
     def _waiting(self, node: Node) -> None:
-        """Where nothing goes wrong, an order waits no longer than there is no room."""
-        for name, queue in node.world.waiting.items() if not self.sim.plan.faults else ():
+        """Where nothing has gone wrong yet, an order waits no longer than there is no room."""
+        for name, queue in node.world.waiting.items():
+            if ailing(self.sim.plan, self.sim.peering_of(name), self.sim.now + 1):
+                continue
             link = node.world.links[name]
             room = link.ledger.lanes[THEM].unagreed <= link.terms.max_unagreed[THEM]
             if room and any(not inv.ended for inv in queue):
@@ -229,7 +234,9 @@ class Judge:
             same = before.state == outcome.state and before.output == outcome.output
             self.check(same or lost, "the same id has the same reply", f"{call.key}: {state} after another")
         honest = isinstance(self.sim.grids[call.args["target"]], Node)
-        blamed = outcome.problem.reason in BLAME and honest and not any(node.restored for node in self.sim.nodes)
+        rotated = any(fault.kind == "rotate" for fault in self.sim.plan.faults)
+        lawful = any(node.restored for node in self.sim.nodes) or (rotated and outcome.problem.reason == LOST_KEY)
+        blamed = outcome.problem.reason in BLAME and honest and not lawful
         self.check(not blamed, "honest grids find no fault with each other's work", f"{call.key}: {outcome.problem}")
         told = f"{call.key} is charged {outcome.receipt.charge} of {call.request.max_charge}"
         self.check(outcome.receipt.charge <= call.request.max_charge, "no call costs more than its maximum", told)

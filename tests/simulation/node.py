@@ -190,6 +190,10 @@ class Node(SimNode):
         self.disk.full, self.disk.factor = False, 1
         self.thaw()
         self._revive()
+        for late in (0, 3_000):  # what was decided before may become durable only now
+            self.after(late, self._resume)
+
+    def _resume(self) -> None:
         for name in list(self.desk.states):
             change(self, name, PeeringAct.RESUME)
 

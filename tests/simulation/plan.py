@@ -30,7 +30,7 @@ FAULTS = (
 )  # fmt: skip
 """What goes wrong (see `faults`)."""
 POINTS = ("before_commit", "after_commit", "after_send", "amid_sends")
-ENDINGS = ("done",) * 8 + ("fail", "die", "hang", "twice", "deaf", "refuse")
+ENDINGS = ("done",) * 8 + ("fail", "die", "hang", "twice", "deaf", "refuse", "refuse")
 """How a backend ends its work (see `runs`)."""
 
 
@@ -118,7 +118,7 @@ def _grid(rng: Random) -> GridPlan:
         skew=rng.choice((0, 0, 0, rng.randint(-400, 400))),
         fee=rng.choice((0, 0, 1, 7)),
         markup=rng.choice(((1, 1), (1, 1), (11, 10), (4, 3))),
-        tariff_ms=rng.choice((3_600_000,) * 5 + (30_000, 6_000)),
+        tariff_ms=rng.choice((3_600_000,) * 8 + (30_000, 6_000, 2_500)),
         event_credit=rng.choice((64 * 1024, 64 * 1024, 600)),
         budgets=tuple(rng.choice((1_500, 20_000, 200_000)) for _ in range(3)),
     )
@@ -239,7 +239,13 @@ def _calm_calls(rng: Random, plan: Plan) -> list[Item]:
 def calm(plan: Plan, link: int, until: int) -> bool:
     """Whether nothing ails a link or its two grids before a time."""
     pair = {plan.peerings[link].a, plan.peerings[link].b}
-    return pair <= set(plan.honest) and not any(
+    return pair <= set(plan.honest) and not ailing(plan, link, until)
+
+
+def ailing(plan: Plan, link: int, until: float) -> bool:
+    """Whether a fault strikes a link or one of its grids before a time."""
+    pair = {plan.peerings[link].a, plan.peerings[link].b}
+    return any(
         fault.at < until
         and (
             fault.args.get("link") == link
@@ -266,7 +272,8 @@ def _fault(rng: Random, plan: Plan, kind: str) -> dict[str, Any]:
     lasting = rng.choice((50, 400, 2_000, 6_000, 35_000))
     drawn: dict[str, dict[str, Any]] = {
         "cut": {"link": link, "kind": rng.randrange(12), "amid": rng.random() < 0.6, "noticed": rng.randint(0, 300)},
-        "half_open": {"link": link, "side": rng.randrange(2), "kind": rng.randrange(12)},
+        "half_open": {"link": link, "side": rng.randrange(2), "kind": rng.choice((0, 3, 3, 4, 6, 7, 7)),
+                      "amid": rng.random() < 0.4},
         "delay": {"link": link, "ms": rng.choice((100, 1_500, 9_000)), "lasting": lasting},
         "partition": {"grids": sorted(rng.sample(range(len(plan.grids)), rng.randint(1, len(plan.grids) - 1))),
                       "lasting": lasting},
@@ -277,8 +284,8 @@ def _fault(rng: Random, plan: Plan, kind: str) -> dict[str, Any]:
         "restore": {"grid": node, "age": rng.choice((100, 1_000, 4_000, 10_000)), "down": lasting},
         "slow_disk": {"grid": node, "factor": rng.choice((20, 300)), "lasting": lasting},
         "full_disk": {"grid": node, "down": lasting},
-        "jump": {"grid": node, "ms": rng.choice((-20_000, -3_000, 800, 3_000, 20_000)), "lasting": lasting,
-                 "reboot": rng.random() < 0.6},
+        "jump": {"grid": node, "ms": rng.choice((-20_000, -3_000, -900, 800, 3_000, 3_500, 20_000)), "lasting": lasting,
+                 "reboot": rng.random() < 0.75},
         "freeze": {"grid": node, "lasting": lasting},
         "slow_reader": {"grid": node, "ms": rng.choice((50, 700)), "lasting": lasting},
         "suspend": {"grid": node, "link": link, "lasting": lasting},

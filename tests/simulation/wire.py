@@ -65,7 +65,8 @@ class End:
         self.arriving: deque[tuple[float, bytes | None, tuple[int, ...]]] = deque()
         """(when, frame or None for the loss, kinds of its entries) on the way to this end."""
         self._waiting = 0
-        self._last = 0.0
+        self.last = 0.0
+        """When the last of what is on its way to this end arrives."""
 
     # -- ports.Connection -------------------------------------------------------------------------
 
@@ -81,6 +82,9 @@ class End:
             return
         if not breaking.amid:
             self.other.come(frame, kinds)
+            if breaking.fault == "half_open":
+                sim.at(self.other.last, lambda: self.stream.snap(kinds))
+                return
         self.stream.snap(kinds)
 
     def taken(self) -> None:
@@ -104,9 +108,9 @@ class End:
         extra = self.stream.extra
         if extra and kinds:
             sim.coverage.hit("delay", kinds)
-        self._last = max(self._last, sim.now + self.stream.latency() + extra)
-        self.arriving.append((self._last, frame, kinds))
-        sim.at(self._last, self.deliver)
+        self.last = max(self.last, sim.now + self.stream.latency() + extra)
+        self.arriving.append((self.last, frame, kinds))
+        sim.at(self.last, self.deliver)
 
     def deliver(self) -> None:
         """Hand over what has arrived, as far as the owner takes it."""
@@ -181,7 +185,8 @@ class Stream:
     def snap(self, kinds: tuple[int, ...]) -> None:
         """The moment has come."""
         breaking, self.breaking = self.breaking, None
-        assert breaking is not None
+        if breaking is None:
+            return
         self.sim.coverage.hit(breaking.fault, kinds)
         if breaking.fault == "half_open":
             self._half_open(breaking.side)
