@@ -86,7 +86,8 @@ def _relayable(world: World, link: Link) -> list[Route]:
     best: dict[bytes, Route] = {}
     for route in sorted(world.catalog.routes.values(), key=lambda r: (len(r.path), r.link)):
         loops = link.peer.fingerprint in route.path or len(route.path) >= MAX_PATH
-        if _leads_on(world, route, link) and not loops and route.origin not in best and route.offers:
+        held = any(digest in world.catalog.offers for digest in route.offers)
+        if _leads_on(world, route, link) and not loops and route.origin not in best and held:
             best[route.origin] = route
     return list(best.values())
 
