@@ -41,6 +41,7 @@ class Stage:
         self._streams: list[GrpcStream] = []
         self.ends: list[Callable[[], Awaitable[None]]] = []
         """What else ends with the check."""
+        self._with_verdict: list[Callable[[bool], Awaitable[None]]] = []
 
     def within(self, seconds: float) -> float:
         """A bound longer than `patience`, shorter where patience is."""
@@ -53,6 +54,14 @@ class Stage:
     def keep(self, stream: GrpcStream) -> None:
         """End a stream with the check."""
         self._streams.append(stream)
+
+    def forgo(self, stream: GrpcStream) -> None:
+        """Let a stream go on after the check."""
+        self._streams.remove(stream)
+
+    def at_end(self, act: Callable[[bool], Awaitable[None]]) -> None:
+        """Do something once the check has ended; it is told whether the check has passed."""
+        self._with_verdict.append(act)
 
     def observe(self, peer: Peer, data: bytes) -> None:
         """Have the passive rules look at a frame of the target."""
@@ -131,6 +140,8 @@ class Stage:
 
     async def clear(self, passed: bool) -> None:
         """End what the check has begun; keep peers that are in good order."""
+        for act in self._with_verdict:
+            await act(passed)
         for peer in self._peers:
             acked = peer.logs.account.acked[THEM]
             if passed and not peer.spoiled and acked == peer.logs.seq(ME) and not peer.fault:

@@ -32,6 +32,7 @@ from intertie_conformance.grid.ports import (
     public_credentials,
     serve,
 )
+from intertie_conformance.grid.relaying import Relay
 from intertie_conformance.grid.routes import Route, Routes
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.grid.selling import Seller
@@ -60,6 +61,7 @@ class Grid:
         own = {f"{name}/{offer.message.name}": offer for offer in self.offers}
         self.buyer = Buyer(Routes(self.rules, self.me.fingerprint, own))
         self.face = Face(self)
+        self.relay = Relay(self)
         self.peers: dict[bytes, Described] = {}
         self.links: dict[bytes, Link] = {}
         """By genesis."""
@@ -263,6 +265,7 @@ class Grid:
                 if other.stream is not None:
                     other.refuse(other.stream, link.fault)
         self.seller.admit(link)
+        self.relay.heard(link)
 
     def ended(self, stream: GrpcStream) -> None:
         """A stream has ended."""
@@ -292,6 +295,13 @@ class Grid:
     def opened(self, link: Link) -> None:
         """Tariff and advertisements."""
         self.buyer.routes.down(link)
+        self.advertise(link)
+        self.seller.reopened(link)
+        self.buyer.resume(link)
+        self.relay.opened(link)
+
+    def advertise(self, link: Link) -> None:
+        """A round of advertisements: the own origin, and what is sold on."""
         now, tariffs = now_ms(), link.logs.account.tariffs[ME]
         seq = next((s for s, t in tariffs.items() if t.expires_at > now + catalog.HOUR_MS // 2), 0)
         if not seq:
@@ -299,13 +309,16 @@ class Grid:
         self._epochs += 1
         root = self.rules.own_root(self.me, now, [offer.digest for offer in self.offers])
         self._roots.add(multihash(envelope.peek(root).payload))
-        link.advertise(*self.rules.own_round(link, root, seq, self._epochs))
+        own = list(self.rules.own_round(link, root, seq, self._epochs))
+        link.advertise(*own[:1], *self.relay.advertisements(link, self._epochs), *own[1:])
         self.seller.reopened(link)
         self.buyer.resume(link)
 
     def fact(self, link: Link, fact: Fact, data: bytes) -> None:
         """A valid entry of a peer."""
         entry, kind = fact.entry, fact.entry.kind
+        if self.relay.fact(link, fact, data):
+            return
         if kind == K.ENTRY_KIND_ORDER:
             self.seller.order(link, link.logs.account.holds[1, fact.seq], data)
         elif kind == K.ENTRY_KIND_GRANT:
@@ -321,6 +334,8 @@ class Grid:
 
     def event(self, link: Link, event: Event) -> None:
         """An event of a peer, as payer or as provider."""
+        if self.relay.event(link, event):
+            return
         if event.WhichOneof("body") in ("input_reply", "resume", "byte_credit"):
             self.seller.event(link, event)
         else:
@@ -336,6 +351,7 @@ class Grid:
         routes, peer = self.buyer.routes, route.link.peer
         missing = [digest for digest in route.root.offers if digest not in routes.offers]
         if not missing:
+            self.relay.learnt(route)
             return
         address = peer.addresses(ds.ENDPOINT_KIND_PEER)[0]
         if not self.rules.reaches(address):
@@ -349,6 +365,7 @@ class Grid:
             self._heard(stream, data)
         if self.rules.fetched_whole(any(item.WhichOneof("item") == "end" for item in items)):
             routes.fetched(route, [item.offer for item in items if item.WhichOneof("item") == "offer"])
+            self.relay.learnt(route)
         for offer in list(routes.offers.values()):
             for url in self.rules.refers_to(offer):
                 await fetch_url(url)

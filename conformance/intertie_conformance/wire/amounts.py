@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil
 from typing import Final
 
 INT64_MAX: Final = 2**63 - 1
@@ -24,13 +23,3 @@ def under_tariff(prices: Sequence[Price], markup_num: int, markup_den: int, fee:
     if fee:
         priced["order"] = priced.get("order", Fraction(0)) + fee
     return [(unit, price.numerator, price.denominator) for unit, price in priced.items()]
-
-
-def relay_limit(amount: int, fee: int, lines: int, ratio: Fraction) -> int:
-    """What a relay may reserve or grant downstream for `amount` upstream."""
-    return max(0, (Fraction(amount - fee - lines) / ratio).__floor__())
-
-
-def relay_fee(upstream_fee: int, ratio: Fraction, downstream_fee: int) -> int:
-    """A relay's own fee an order, rounded up."""
-    return ceil(upstream_fee - ratio * downstream_fee)

@@ -11,10 +11,12 @@ from intertie_conformance.grid.rules.invoking import InvokingRules
 from intertie_conformance.grid.rules.listing import ListingRules
 from intertie_conformance.grid.rules.offering import OfferingRules
 from intertie_conformance.grid.rules.opening import OpeningRules
+from intertie_conformance.grid.rules.passing import PassingRules
 from intertie_conformance.grid.rules.paying import PayingRules
 from intertie_conformance.grid.rules.peering import PeeringRules
 from intertie_conformance.grid.rules.proving import ProvingRules
 from intertie_conformance.grid.rules.refusing import RefusingRules
+from intertie_conformance.grid.rules.relaying import RelayingRules
 from intertie_conformance.grid.rules.routing import RoutingRules
 from intertie_conformance.grid.rules.selling import SellingRules
 from intertie_conformance.grid.rules.speaking import SpeakingRules
@@ -41,5 +43,7 @@ class Rules(
     ProvingRules,
     WorkingRules,
     HostingRules,
+    RelayingRules,
+    PassingRules,
 ):
     """The honest grid."""
