@@ -96,7 +96,7 @@ async def link_is_down(stage: Stage) -> None:
     await chain.still_relays()
 
 
-@check("IT-RLY-003", role="executor", refusal=True)
+@check("IT-RLY-003", role="executor", refusal=True, slow=True)
 async def small_inputs(stage: Stage) -> None:
     """An input above what the executor has declared is rejected with INPUT_TOO_LARGE; one at the limit is passed on."""
     shop = await relayed.executor(stage, inline_bytes=4_096)
@@ -105,7 +105,7 @@ async def small_inputs(stage: Stage) -> None:
     await chain.end(await chain.order("echo", b"x" * 4_096))
 
 
-@check("IT-RLY-003", role="executor", refusal=True)
+@check("IT-RLY-003", role="executor", refusal=True, slow=True)
 async def narrow_link(stage: Stage) -> None:
     """The own limits of the downstream link hold: input, credit, unagreed, orders, length of holds."""
     limits = {"acceptor_credit_limit": 20_000, "acceptor_max_unagreed": 4_000, "max_hold_ms": 30_000}
