@@ -101,9 +101,12 @@ def _leads_on(world: World, route: Route, upstream: Link) -> bool:
 
 
 def _relay_terms(world: World, route: Route) -> tuple[int, int, int] | None:
-    """Markup and fee towards the next grid: the downstream ones times and plus this grid's own."""
+    """Markup and fee towards the next grid: the downstream ones times and plus this grid's own.
+
+    None where no tariff can be named: of a markup of 0 no multiple covers anything (RFC 0011, section 3.4).
+    """
     tariff = world.links[route.link].ledger.tariffs[THEM].get(route.tariff_seq)
-    if tariff is None:
+    if tariff is None or not tariff.markup_num:
         return None
     settings = world.settings
     own = Fraction(settings.markup_num, settings.markup_den)
