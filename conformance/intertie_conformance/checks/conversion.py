@@ -77,6 +77,16 @@ async def _even(chain: Chain, field: str) -> None:
             await chain.end(passed)
 
 
+@check("IT-RLY-030", role="executor", slow=True)
+async def nothing_covers_free(stage: Stage) -> None:
+    """What is sold for a fee alone is not sold on: no quantity upstream would bound it."""
+    chain = await relayed.chain(stage)
+    await chain.sell_free()
+    stage.saw("a round of advertisements left the origin out")
+    await chain.sell_again()
+    await chain.still_relays()
+
+
 @check("IT-RLY-031", role="executor")
 async def max_charge_down(stage: Stage) -> None:
     """max_charge is down(upstream's)."""

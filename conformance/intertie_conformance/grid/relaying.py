@@ -134,7 +134,7 @@ class Relay:
             stated, held = route.stated, any(digest in routes.offers for digest in route.root.offers)
             if not held or route.link is link or link.peer.fingerprint in stated.path:
                 continue
-            if not link.rules.is_candidate(route, link.now()):
+            if not link.rules.is_candidate(route, link.now()) or not link.rules.sells_on(route.tariff):
                 continue
             fields = OriginRoute()
             fields.CopyFrom(stated)

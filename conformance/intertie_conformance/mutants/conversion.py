@@ -28,6 +28,14 @@ class FeeNotMarkedUp(Rules):
         return factor.numerator, factor.denominator, downstream.fee
 
 
+@mutant("IT-RLY-030", also=("IT-RLY-068", "IT-RLY-069"))
+class SellsOnFree(Rules):
+    """Sells on what is sold for a fee alone."""
+
+    def sells_on(self, downstream: pb.Tariff) -> bool:
+        return True
+
+
 @mutant("IT-RLY-031", also=("IT-RLY-033",))
 class WholeMaximum(Rules):
     """Reserves downstream what is reserved upstream."""
