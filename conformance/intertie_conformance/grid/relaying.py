@@ -70,6 +70,13 @@ class Plan:
         """Whether orders may come over more than one other link."""
         return sum(link is not self.link for link in self.grid.links.values()) > 1
 
+    @property
+    def used(self) -> int:
+        """What orders of this upstream have been charged downstream, and may still be."""
+        below = [p.below for p in self.grid.relay.below.values() if p.link is self.link and p.source is self.source]
+        open_ = sum(hold.order.max_charge - hold.charged for hold in below if hold.state is State.OPEN)
+        return open_ + sum(hold.posted for hold in below)
+
     def find_way(self) -> None:
         """Choose the route. Raises: Refusal PEER_UNAVAILABLE, NO_ROUTE."""
         routes, source = self.grid.buyer.routes, self.source

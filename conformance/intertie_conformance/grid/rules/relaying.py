@@ -127,8 +127,8 @@ class RelayingRules:
 
     def relay_share(self, plan: Plan) -> None:
         """One upstream of several takes no more than half of a limit."""
-        link, most = plan.link, plan.link.terms.credit_limit[ME] // 2
-        if plan.shared and link.logs.account.gross(ME) + self.relayed_max(plan) > most:
+        most = plan.link.terms.credit_limit[ME] // 2
+        if plan.shared and plan.used + self.relayed_max(plan) > most:
             raise Refusal("SHARE_EXCEEDED", f"The order is above one upstream's share of {most}.")
 
     def relay_count(self, plan: Plan) -> None:
