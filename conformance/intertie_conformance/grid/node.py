@@ -54,6 +54,7 @@ class Grid:
     def __init__(self, name: str, rules: Rules | None = None) -> None:
         self.me = Identity(name)
         self.rules = rules or Rules()
+        self.rules.own_keys(self.me)
         made = catalog.conformance_offers(self.me.fingerprint)
         made = [catalog.Offered.of(self.rules.own_offer(offer.message).SerializeToString()) for offer in made]
         self.offers = self.rules.own_offers(made)
@@ -89,9 +90,9 @@ class Grid:
         self.peer = f"{host}:{port}"
         self._servers.append(server)
         server, port = await serve(f"{host}:0", public_credentials(self.me), self._add_public)
-        self.public = f"{host}:{port}"
+        self.public = await self.rules.front(self.me, f"{host}:{port}")
         self._servers.append(server)
-        self.me.describe(self.public, self.peer)
+        self.me.describe(*self.rules.own_endpoints(self.public, self.peer))
         self.rules.describes(self.me)
         self.buyer.routes.origins[self.me.fingerprint] = self.me.described
         self.spawn(self._tick())
@@ -107,6 +108,8 @@ class Grid:
         from intertie_conformance.grid.consumers import add_consumer_face
 
         add_DirectoryServiceServicer_to_server(Directory(self), server)
+        if self.rules.links_in_public():
+            server.add_generic_rpc_handlers((PeerFace(self).handler(),))
         add_consumer_face(server, self)
 
     async def stop(self) -> None:

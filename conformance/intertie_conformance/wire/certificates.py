@@ -77,6 +77,12 @@ def to_der(pem: bytes) -> bytes:
     return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
 
 
+def key_of(certificate: bytes) -> bytes:
+    """The public key (SubjectPublicKeyInfo, DER) of a certificate (DER)."""
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def grid_of(certificate: bytes) -> str:
     """The DNS name that a certificate (DER) bears, "" if it bears none."""
     try:

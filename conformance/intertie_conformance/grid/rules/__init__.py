@@ -14,6 +14,7 @@ from intertie_conformance.grid.rules.opening import OpeningRules
 from intertie_conformance.grid.rules.passing import PassingRules
 from intertie_conformance.grid.rules.paying import PayingRules
 from intertie_conformance.grid.rules.peering import PeeringRules
+from intertie_conformance.grid.rules.ports import PortRules
 from intertie_conformance.grid.rules.proving import ProvingRules
 from intertie_conformance.grid.rules.refusing import RefusingRules
 from intertie_conformance.grid.rules.relaying import RelayingRules
@@ -45,5 +46,6 @@ class Rules(
     HostingRules,
     RelayingRules,
     PassingRules,
+    PortRules,
 ):
     """The honest grid."""
