@@ -39,7 +39,7 @@ async def ended(stage: Stage, channel: grpc.aio.Channel) -> grpc.StatusCode:
         call.cancel()
 
 
-@check("IT-ARC-001", role="stranger", refusal=True)
+@check("IT-ARC-001", role="stranger")
 async def links_by_mutual_tls(stage: Stage) -> None:
     """Link without a certificate ends in the handshake on the peer port, and is no method of the public port."""
     peer = await stage.peer()
@@ -117,7 +117,7 @@ async def spoken(stage: Stage, address: str, newest: ssl.TLSVersion) -> str:
     return version
 
 
-@check("IT-SEC-005", role="stranger", refusal=True)
+@check("IT-SEC-005", role="stranger")
 async def old_tls(stage: Stage) -> None:
     """TLS 1.1 is refused on both ports; TLS 1.2 is spoken on the public one."""
     for address in (stage.target.table.public, stage.target.peer_address):

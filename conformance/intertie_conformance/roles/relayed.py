@@ -12,7 +12,7 @@ import asyncio
 import json
 import os
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION, Offer
@@ -24,8 +24,8 @@ from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.grid.link import Phase
 from intertie_conformance.grid.streams import GrpcStream
 from intertie_conformance.roles.peer import Peer
-from intertie_conformance.roles.shop import Door, Shop
-from intertie_conformance.verdicts import fail
+from intertie_conformance.roles.shop import DIAL_S, Door, Shop
+from intertie_conformance.verdicts import Failed, fail
 from intertie_conformance.wire import amounts, ids
 from intertie_conformance.wire.build import entry, event
 from intertie_conformance.wire.digests import salted
@@ -39,6 +39,10 @@ K = pb.EntryKind
 AT_ONCE: Final = 4
 """Executors whose peerings are accepted together."""
 DEADLINE_MS: Final = 20_000
+
+
+_DEAF: WeakSet[Peerings] = WeakSet()
+"""Where the target has not dialled a peer that waited for it."""
 
 
 class Executor(Shop):
@@ -67,8 +71,13 @@ class Executor(Shop):
             self.frames.clear()
 
     async def ready(self) -> None:
-        """Wait until the target has dialled, and sell."""
-        await self.wait_dialled()
+        """Wait until the target has dialled, and sell; one that has not dialled before is waited for less."""
+        peerings = self.stage.peerings
+        try:
+            await self.wait_dialled(self.stage.patience if peerings in _DEAF else DIAL_S)
+        except Failed:
+            _DEAF.add(peerings)
+            raise
         await self.wait(lambda: self.phase is Phase.OPEN, "an open link that the target has dialled")
         self.sell()
 
@@ -322,10 +331,10 @@ class Chain:
 
 async def chain(stage: Stage, *, payer: Peer | None = None, shop: Executor | None = None, **terms: Any) -> Chain:
     """A payer and an executor, both up; `terms` change the payer's peering. Raises: Failed."""
-    behind = shop or await executor(stage)
     above = payer or await stage.peer(**terms)
     if above.phase is not Phase.OPEN:
         await above.up()
+    behind = shop or await executor(stage)
     made = Chain(stage, above, behind)
     await made.known()
     return made
