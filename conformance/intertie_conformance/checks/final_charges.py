@@ -211,7 +211,7 @@ async def table_of_final_charges(stage: Stage) -> None:
     await honestly(market, offer)
     for fault, (lie, reason) in FAULTS.items():
         fact = await bought(market, offer)
-        seq = market.deliver(fact, usage=USED, **lie(market, fact.entry.order))
+        seq = market.deliver(fact, b"", usage=USED, **lie(market, fact.entry.order))
         stage.trace.note("suite", f"row {fault}")
         await market.expect_refused(seq, reason)
     await honestly(market, offer)
@@ -227,7 +227,7 @@ async def places_in_a_batch(stage: Stage) -> None:
         leaves = [b"a", b"b", b"c", b"d"]
         leaves.insert(index, record)
         made = records.prove(leaves, market.me.fingerprint, now_ms(), market.me.key)[index]
-        seq = market.deliver(fact, usage=USED, proof=made)
+        seq = market.deliver(fact, b"", usage=USED, proof=made)
         await market.expect_signed(seq)
     refused = [fact for fact in market.facts if fact.entry.kind == pb.ENTRY_KIND_REFUSE]
     if refused:
@@ -244,7 +244,7 @@ async def unproven_is_not_agreed(stage: Stage) -> None:
         lie, reason = FAULTS[fault]
         fact = await bought(market, offer)
         before = market.logs.account.agreed(THEM, market.logs.account.acked[THEM])
-        seq = market.deliver(fact, usage=USED, **lie(market, fact.entry.order))
+        seq = market.deliver(fact, b"", usage=USED, **lie(market, fact.entry.order))
         await market.expect_signed(seq)
         await market.expect_refused(seq, reason)
         total = market.logs.account.agreed(THEM, market.logs.account.acked[THEM])
