@@ -276,7 +276,7 @@ class Relay:
     # -- from upstream ----------------------------------------------------------------------------
 
     def _grant(self, passed: Passed) -> None:
-        hold, amount = passed.below, min(passed.link.rules.raised_grant(passed), passed.below.order.max_charge)
+        hold, amount = passed.below, min(passed.link.rules.passed_grant(passed), passed.below.order.max_charge)
         if hold.state is State.OPEN and amount > hold.granted:
             passed.link.write(entry(K.ENTRY_KIND_GRANT, grant={"order_seq": hold.seq, "amount": amount}))
             passed.link.flush()

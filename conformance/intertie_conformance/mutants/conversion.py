@@ -121,7 +121,7 @@ class NoOutage(Rules):
 class GrantsAll(Rules):
     """Raises the downstream grant to all that was reserved."""
 
-    def raised_grant(self, passed: Passed) -> int:
+    def passed_grant(self, passed: Passed) -> int:
         return passed.below.order.max_charge
 
 
@@ -129,7 +129,7 @@ class GrantsAll(Rules):
 class NeverGrants(Rules):
     """Does not raise the downstream grant."""
 
-    def raised_grant(self, passed: Passed) -> int:
+    def passed_grant(self, passed: Passed) -> int:
         return 0
 
 

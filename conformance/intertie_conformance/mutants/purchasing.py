@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.event_pb2 import Event
-from intertie_conformance.grid import work
 from intertie_conformance.grid.buying import Purchase
 from intertie_conformance.grid.invocations import Asked, Run
 from intertie_conformance.grid.link import Link
@@ -52,7 +51,7 @@ class ChecksEverySchema(Rules):
     """Checks inputs of other origins as well."""
 
     def input_fits(self, asked: Asked) -> None:
-        work.check(asked.offer.message.name, asked.wanted.input.data)
+        self.check_input(asked.offer.message.input_schema, asked.wanted.input.data)
 
 
 @mutant("IT-INV-058")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class PassingRules:
     """Grants, charges, ends, cancels."""
 
-    def raised_grant(self, passed: Passed) -> int:
+    def passed_grant(self, passed: Passed) -> int:
         """What is granted downstream for the grant upstream."""
         return passed.rate.down(passed.hold.granted)
 
