@@ -21,6 +21,8 @@ from intertie_conformance.verdicts import Absent, Bound, Failed, Outcome, Verdic
 
 BESIDE: Final = 6
 """Slow checks that run beside each other."""
+ABREAST: Final = 3
+"""Quick checks that run beside each other: most of their time is waiting for the target."""
 LONGEST_S: Final = 40.0
 """After so long a check is ended: each of its waits has a shorter bound."""
 IMPATIENT_AFTER: Final = 3
@@ -71,16 +73,8 @@ class Runner:
 
     async def run(self, checks: Iterable[Check]) -> list[Outcome]:
         """The outcome of each check, in the order given."""
-        ordered = list(checks)
-        turns = asyncio.Semaphore(BESIDE)
-        slow = {c.name: asyncio.create_task(self._in_turn(turns, c)) for c in ordered if c.slow}
-        done: dict[str, Outcome] = {}
-        for found in ordered:
-            if not found.slow:
-                done[found.name] = await self.one(found)
-        for name, task in slow.items():
-            done[name] = await task
-        return [done[found.name] for found in ordered]
+        turns = {True: asyncio.Semaphore(BESIDE), False: asyncio.Semaphore(ABREAST)}
+        return await asyncio.gather(*(self._in_turn(turns[found.slow], found) for found in checks))
 
     async def exercise(self) -> None:
         """Traffic for the passive rules; how it ends is judged by the checks."""
