@@ -248,11 +248,11 @@ async def refuses_unproven(stage: Stage) -> None:
 
 @check("IT-LOG-082", role="hostile peer", refusal=True, consumer=True)
 async def refuses_before_signing(stage: Stage) -> None:
-    """The refusal of an unproven charge stands in the log before the first signature that acknowledges the charge."""
+    """The refusal of a charge whose record is another order's precedes the first signature that acknowledges it."""
     shop = await stage.seller()
     bought = await shop.ordered("echo", {"x": 1})
-    seq = await unproven(shop, bought)
-    await shop.expect_refused(seq, "CHARGE_UNPROVEN")
+    seq = await unproven(shop, bought, nonce=stage.random.randbytes(16))
+    await shop.expect_refused(seq, "RECORD_MISMATCH")
     await shop.expect_agreed(owed(shop))
     first = next(group.signature for group in shop.logs.groups[THEM] if group.signature.acked >= seq)
     refusal = refusal_of(shop, seq)

@@ -119,7 +119,7 @@ def _silence(rules: type[Rules]) -> Callable[[], Rules]:
     for name, rule in inspect.getmembers(Rules, inspect.isfunction):
         source = inspect.getsource(rule)
         returns = inspect.signature(rule, eval_str=False).return_annotation
-        if name not in KEPT and returns == "None" and "raise Refusal" in source:
+        if name not in KEPT and returns == "None" and "raise " in source:
             made[name] = _silent
     return type("Yes", (rules,), made)
 

@@ -167,15 +167,18 @@ class RefusesNothing(Rules):
 @mutant(
     "IT-LOG-082",
     also=(
+        "IT-LOG-060",
+        "IT-LOG-066",
         "IT-LOG-081",
         "IT-LOG-084",
+        "IT-LOG-090",
     ),
 )
 class SignsBeforeLooking(Rules):
     """Acknowledges a final charge before it looks at its record."""
 
     def signs_first(self, entries: Sequence[pb.Entry]) -> bool:
-        return any(entry.charge.final and not entry.charge.HasField("proof") for entry in entries)
+        return any(entry.charge.final for entry in entries)
 
 
 @mutant("IT-LOG-083")
