@@ -159,8 +159,8 @@ async def starts_when_agreed(stage: Stage) -> None:
     peer = await stage.peer(proposer_max_unagreed=100)
     await peer.up()
     peer.answers = False
-    acked = peer.logs.account.acked[ME]
     first = await ordering.order(peer, "meter", {"usage": {"sim.step": 50}}, max_charge=60, grant=60)
+    acked = peer.logs.account.acked[ME]
     await ordering.end_of(peer, first)
     made, data = await ordering.make_order(peer, "echo", {}, max_charge=60, grant=60)
     second = peer.put(K.ENTRY_KIND_ORDER, seen=acked, order=made)
