@@ -22,7 +22,7 @@ from intertie_conformance.grid.account import THEM
 from intertie_conformance.registry import ERRORS
 from intertie_conformance.roles import ordering
 from intertie_conformance.roles.client import Client, Refused, client
-from intertie_conformance.roles.sale import sell, sold
+from intertie_conformance.roles.sale import sell, sold, sold_alone
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
 from intertie_conformance.wire.status import DOMAIN, KEY
@@ -234,7 +234,7 @@ async def unknown_is_final(stage: Stage) -> None:
     await sale.ends("REJECTED", NEW)
     await asyncio.sleep(0.3)
     await sale.shop.expect_alive()
-    orders = [fact for fact in sale.shop.facts if fact.entry.kind == K.ENTRY_KIND_ORDER]
+    orders = sale.orders_since()
     if len(orders) != 1:
         fail("one order", len(orders))
 
@@ -259,7 +259,7 @@ async def unknown_passed_on(stage: Stage) -> None:
 @check("IT-ERR-032", role="executor", consumer=True)
 async def unknown_is_borne(stage: Stage) -> None:
     """Unknown reasons in a reject, a charge and an event close no link."""
-    sale = await sold(stage)
+    sale = await sold_alone(stage)
     sale.says(gap={"first": 1, "last": 0, "problem": {"reason": NEW}})
     sale.reject(NEW)
     other = await sell(sale.shop)
@@ -300,7 +300,7 @@ async def one_order(stage: Stage) -> None:
         await sale.me.call(again.wanted)
     await asyncio.sleep(0.3)
     await sale.shop.expect_alive()
-    orders = [fact for fact in sale.shop.facts if fact.entry.kind == K.ENTRY_KIND_ORDER]
+    orders = sale.orders_since()
     if len(orders) != 2:
         fail("two orders for two invocations", len(orders))
     stage.saw("one order an invocation")

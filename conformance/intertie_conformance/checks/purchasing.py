@@ -11,7 +11,7 @@ from intertie_conformance.checks import check
 from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.roles.client import client
-from intertie_conformance.roles.sale import Sale, sell, sold
+from intertie_conformance.roles.sale import Sale, sell, sold, sold_alone
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
 from intertie_conformance.wire.build import event
@@ -26,7 +26,7 @@ async def order_fields(stage: Stage) -> None:
     """The order has the field values of the table, those of the request and those of the node's own."""
     before = now_ms()
     texts = {"session": "s-1", "group": "g-1"}
-    sale = await sold(stage, "echo", b'{"x":1}', max_charge=900, first_grant=300, timeout_ms=7_000, **texts)
+    sale = await sold_alone(stage, "echo", b'{"x":1}', max_charge=900, first_grant=300, timeout_ms=7_000, **texts)
     other = await sell(sale.shop, "echo", max_charge=500, input={"data": b"{}"})
     order, shop = sale.order, sale.shop
     media_types = (order.input.media_type, other.order.input.media_type)
@@ -137,7 +137,7 @@ async def gaps_are_told(stage: Stage) -> None:
 @check("IT-INV-076", role="executor", consumer=True)
 async def resumes(stage: Stage) -> None:
     """When the link is open again, the events behind the last one are asked for."""
-    sale = await sold(stage)
+    sale = await sold_alone(stage)
     for number in (1, 2):
         sale.chunk(number)
         await sale.hears(number)
@@ -201,7 +201,7 @@ async def raises_grants(stage: Stage) -> None:
 @check("IT-INV-111", role="executor", consumer=True)
 async def one_cancel(stage: Stage) -> None:
     """However often a consumer cancels, one cancel is written, also if the link was down meanwhile."""
-    sale = await sold(stage)
+    sale = await sold_alone(stage)
     shop = sale.shop
     for _ in range(3):
         await sale.me.cancel(sale.wanted.id)

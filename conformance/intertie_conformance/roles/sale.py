@@ -40,6 +40,11 @@ class Sale:
         """The order."""
         return self.shop.hold(self.seq).order
 
+    def orders_since(self) -> list[int]:
+        """Seqs of orders that the target has placed in this shop, from this one on."""
+        facts = self.shop.facts
+        return [f.seq for f in facts if f.entry.kind == K.ENTRY_KIND_ORDER and f.seq >= self.seq]
+
     def said(self, kind: str) -> list[Event]:
         """What the target has said of the order: events of a kind."""
         return [e for e in self.shop.events if e.order_seq == self.seq and e.WhichOneof("body") == kind]
@@ -120,5 +125,10 @@ async def sell(shop: Shop, name: str = "ask", value: object = None, **changes: A
 
 
 async def sold(stage: Stage, name: str = "ask", value: object = None, **changes: Any) -> Sale:
-    """The same in a new shop."""
+    """The same in a shop that other checks may use too: its link stays up."""
+    return await sell(await stage.seller(), name, value, **changes)
+
+
+async def sold_alone(stage: Stage, name: str = "ask", value: object = None, **changes: Any) -> Sale:
+    """The same in a new shop, which may hang up."""
     return await sell(await (await stage.shop()).up(), name, value, **changes)
