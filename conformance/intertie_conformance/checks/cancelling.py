@@ -80,7 +80,7 @@ async def replies_in_order(stage: Stage) -> None:
     await me.refused(me.reply(wanted.id, {"x": 1}), "INVALID_ARGUMENT", "NOT_FOUND")
 
 
-@check("IT-INV-110", role="consumer", refusal=True, consumer=True)
+@check("IT-INV-110", role="consumer", consumer=True)
 async def cancel_says(stage: Stage) -> None:
     """Cancel answers with the status while it runs, when it is asked again, and after the end."""
     me = client(stage)
@@ -106,7 +106,7 @@ async def goes_on_alone(stage: Stage) -> None:
     """What runs goes on when its consumer hangs up: Call, Invoke and Stream."""
     me = client(stage)
     wanted = [me.wants("delay", {"ms": 250}) for _ in range(3)]
-    call = asyncio.create_task(me.call(wanted[0]))
+    call = me.calling(wanted[0])
     invoked, streamed = me.invoke(wanted[1]), me.stream()
     await streamed.say(invocations=[wanted[2]])
     for item in wanted:

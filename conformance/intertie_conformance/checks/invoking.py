@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from intertie.v1 import catalog_pb2 as ct
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
@@ -95,16 +93,10 @@ async def call_answers_ok(stage: Stage) -> None:
     me.is_(await me.call(me.wants("fail", {"message": "as asked"})), "FAILED", "EXECUTION_FAILED")
     me.is_(await me.call(me.wants("refuse")), "REJECTED", "PERMISSION_DENIED")
     wanted = me.wants("delay", {"ms": 60_000})
-    call = asyncio.create_task(me.call(wanted))
-    stage.ends.append(lambda: _gone(call))
+    call = me.calling(wanted)
     await me.until_state(wanted.id, "WORKING")
     await me.cancel(wanted.id)
     me.is_(await call, "CANCELED", "CANCELED")
-
-
-async def _gone(call: asyncio.Task[iv.Outcome]) -> None:
-    call.cancel()
-    await asyncio.gather(call, return_exceptions=True)
 
 
 @check("IT-INV-013", role="consumer", refusal=True, consumer=True)

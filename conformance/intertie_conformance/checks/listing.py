@@ -36,7 +36,7 @@ async def ran(me: Client, count: int, name: str = "echo") -> list[str]:
     return sorted((item.id for item in wanted), reverse=True)
 
 
-@check("IT-INV-141", role="consumer", refusal=True, consumer=True)
+@check("IT-INV-141", role="consumer", consumer=True)
 async def as_it_stands(stage: Stage) -> None:
     """Get says state, times, reserved amount and receipt while it runs and afterwards; NOT_FOUND otherwise."""
     me = client(stage)

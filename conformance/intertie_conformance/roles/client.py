@@ -97,6 +97,17 @@ class Client:
         outcome: iv.Outcome = answer.outcome
         return outcome
 
+    def calling(self, wanted: iv.Invocation) -> asyncio.Task[iv.Outcome]:
+        """The same in the background; it ends with the check."""
+        call = asyncio.create_task(self.call(wanted))
+
+        async def gone() -> None:
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+
+        self.stage.ends.append(gone)
+        return call
+
     async def get(self, id: str) -> iv.InvocationStatus:
         """One invocation as it stands."""
         answer = await self.ask(self.invocations.Get, iv.InvocationServiceGetRequest(id=id))
