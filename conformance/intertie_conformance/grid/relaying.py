@@ -195,7 +195,7 @@ class Relay:
         to = passed.source if upwards else passed.link
         event.order_seq = passed.hold.seq if upwards else passed.seq
         passed.last = max(passed.last, event.number)
-        to.say(event)
+        to.say(link.rules.passed_event(event))
         to.flush()
         return True
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from intertie.v1.envelope_pb2 import Problem
+from intertie.v1.event_pb2 import Event
 from intertie.v1.record_pb2 import RecordProof
 from intertie.v1.task_pb2 import TASK_STATE_FAILED, TaskState
 from intertie_conformance.wire import relays
@@ -23,6 +24,10 @@ class PassingRules:
     def passed_grant(self, passed: Passed) -> int:
         """What is granted downstream for the grant upstream."""
         return passed.rate.down(passed.hold.granted)
+
+    def passed_event(self, event: Event) -> Event:
+        """An event as it came, but for its order."""
+        return event
 
     def asked_grant(self, passed: Passed, amount: int) -> int:
         """What is asked for upstream when `amount` is asked for downstream."""
