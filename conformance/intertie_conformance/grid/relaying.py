@@ -139,9 +139,9 @@ class Relay:
         routes = self.grid.buyer.routes
         for route in list(routes.table.values()):
             stated, held = route.stated, any(digest in routes.offers for digest in route.root.offers)
-            if not held or route.link is link or link.peer.fingerprint in stated.path:
+            if not held or not link.rules.tells(link, route):
                 continue
-            if not link.rules.is_candidate(route, link.now()) or not link.rules.sells_on(route.tariff):
+            if not link.rules.still_open(link, route) or not link.rules.sells_on(route.tariff):
                 continue
             fields = OriginRoute()
             fields.CopyFrom(stated)
@@ -149,7 +149,9 @@ class Relay:
             fields.path.extend([self.grid.me.fingerprint, *stated.path])
             fields.path_names.extend([self.grid.me.grid, *stated.path_names])
             fields.tariff_seq = self._tariff(link, route)
-            made.append(Advertisement(epoch=epoch, route=fields))
+            item = Advertisement(epoch=epoch, route=link.rules.passed_on(fields))
+            if link.rules.fits_frame(link, item):
+                made.append(item)
         return made
 
     def _tariff(self, link: Link, route: Route) -> int:

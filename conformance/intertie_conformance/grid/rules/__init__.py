@@ -18,6 +18,7 @@ from intertie_conformance.grid.rules.ports import PortRules
 from intertie_conformance.grid.rules.proving import ProvingRules
 from intertie_conformance.grid.rules.refusing import RefusingRules
 from intertie_conformance.grid.rules.relaying import RelayingRules
+from intertie_conformance.grid.rules.reselling import ResellingRules
 from intertie_conformance.grid.rules.routing import RoutingRules
 from intertie_conformance.grid.rules.selling import SellingRules
 from intertie_conformance.grid.rules.speaking import SpeakingRules
@@ -44,6 +45,7 @@ class Rules(
     ProvingRules,
     WorkingRules,
     HostingRules,
+    ResellingRules,
     RelayingRules,
     PassingRules,
     PortRules,
