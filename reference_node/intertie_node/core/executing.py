@@ -43,13 +43,15 @@ def start(world: World, inv: Invocation, fx: Effects) -> None:
 def recover(world: World, inv: Invocation, fx: Effects) -> None:
     """After a restart: run again only what declares `idempotent` and has neither sent nor claimed anything.
 
-    All else ends: CANCELED if that has been asked meanwhile, else FAILED EXECUTION_LOST, charged for durable usage.
+    All else ends: CANCELED if that has been asked meanwhile, else FAILED EXECUTION_LOST, charged for durable usage,
+    and for what a restored node has charged and forgotten.
     """
-    sink, offer = inv.sink, world.catalog.offers.get(inv.spec.offer_digest)
+    sink, offer, claimed = inv.sink, world.catalog.offers.get(inv.spec.offer_digest), inv.source.claimed
     assert isinstance(sink, LocalSink)
+    sink.usage |= {unit: max(quantity, sink.usage.get(unit, 0)) for unit, quantity in claimed.items()}
     if sink.stopping:
         _fail(world, inv, TASK_STATE_CANCELED, problem("CANCELED", "The work was stopped."), fx)
-    elif offer is not None and IDEMPOTENT in offer.offer.features and inv.last_event == 0 and not inv.source.claimed:
+    elif offer is not None and IDEMPOTENT in offer.offer.features and inv.last_event == 0 and not claimed:
         sink.usage = {}
         start(world, inv, fx)
     else:

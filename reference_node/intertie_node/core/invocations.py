@@ -95,8 +95,8 @@ class Source(Protocol):
         """Whether events reach anybody now."""
 
     @property
-    def claimed(self) -> bool:
-        """Whether usage has been charged that can no longer fall."""
+    def claimed(self) -> Mapping[str, int]:
+        """Usage that has been charged and can no longer fall, atoms by unit."""
 
     def deliver(self, world: Any, inv: "Invocation", event: Event, fx: Effects) -> None:
         """Pass an event on."""

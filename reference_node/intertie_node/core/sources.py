@@ -59,10 +59,10 @@ class OrderSource:
         return hold if hold is not None and hold.state is HoldState.OPEN else None
 
     @property
-    def claimed(self) -> bool:
-        """Whether anything has been charged for the order."""
+    def claimed(self) -> Mapping[str, int]:
+        """What the last charge for the order counts, atoms by unit; empty if there is none."""
         hold = self.hold
-        return hold is not None and bool(hold.claims)
+        return dict(zip(hold.terms.units, hold.claims[-1].quantities, strict=True)) if hold and hold.claims else {}
 
     def price(self, world: World, inv: Invocation, usage: Mapping[str, int]) -> int:
         """What usage costs under the order's own price lines, minor units."""
@@ -209,7 +209,7 @@ class ConsumerSource:
     """A consumer of this grid, with a budget."""
 
     order = None
-    claimed = False
+    claimed: Mapping[str, int] = {}
     """A consumer's budget moves at the end alone."""
 
     def __init__(self, account: str, prices: Prices, grant: int, reserved: int) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -181,6 +182,31 @@ def test_a_peer_s_odd_order_id_does_not_keep_the_node_from_starting() -> None:
     assert "ID_INVALID" in rogue.rejected().values()
     node.boot()
     desk_of(node)
+
+
+def test_a_restored_provider_claims_no_less_than_it_had_charged() -> None:
+    net, north, south = served_by("slow", silent)
+    listener = north.invoke("south.example/slow", first_grant=5)
+    net.run()
+    key = next(iter(south.world.invocations))
+    older = copy.deepcopy(south.store)
+    for tokens in (30, 1_000):
+        usage = {"llm.output.token": tokens}
+        south.report(
+            key, lambda inv, fx, usage=usage: executing.metered(south.world, inv, usage, None, lambda error: None, fx)
+        )
+    net.run()
+    hold = north.link(south).ledger.holds[ME, max(seq for _, seq in north.link(south).ledger.holds)]
+    assert hold.charged == 3
+    for wire in [w for w in net.wires if w.owner is north]:
+        net.cut(wire)
+    south.store = older
+    south.boot()
+    net.connect(north, south)
+    net.run()
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == "EXECUTION_LOST"
+    assert listener.outcome.receipt.charge == 3
 
 
 def test_a_result_that_never_comes_after_a_restart_is_said_to_be_gone() -> None:
