@@ -49,6 +49,11 @@ FOUND: Mapping[str, Plant] = {
         'if frame.HasField("close"):  # its dialler has found meanwhile that another stream stands',
         "if False:",
     ),
+    "found: a restored provider claims less than it had": Plant(
+        CORE + "executing",
+        "sink.usage |= {unit: max(quantity, sink.usage.get(unit, 0)) for unit, quantity in claimed.items()}",
+        "pass",
+    ),
     "found: a result overtakes lost events": Plant(
         CORE + "grid", "if event.number > inv.sink.after + 1:", "if False:"
     ),
