@@ -68,7 +68,7 @@ async def _even(chain: Chain, field: str) -> None:
     first = await chain.order("echo", "x")
     made, offset = first.rate, first.rate.fee + first.rate.lines
     await chain.end(first)
-    for _ in range(5):
+    for _ in range(4):
         even = offset + made.ratio.numerator * chain.stage.random.randrange(20, 9_000)
         for amount in (even - 1, even, even + 1):
             limits = {"max_charge": amount, "grant": amount} if field == "max_charge" else {"grant": amount}

@@ -19,6 +19,7 @@ from intertie_conformance.wire import envelope
 from intertie_conformance.wire.agreements import Agreed
 from intertie_conformance.wire.certificates import to_pem
 from intertie_conformance.wire.descriptors import Described
+from intertie_conformance.wire.keys import public
 from intertie_conformance.wire.refusal import Refusal
 
 _TLS_1_1: Final = b"\x03\x02"
@@ -57,7 +58,7 @@ class OneKey(Rules):
     """Signs everything with its root key."""
 
     def own_keys(self, me: Identity) -> None:
-        me.key, me.keys = me.root, {me.root.id: next(iter(me.keys.values()))}
+        me.key, me.keys = me.root, public(me.root.spki)
 
 
 @mutant("IT-SEC-005")
