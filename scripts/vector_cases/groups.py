@@ -102,6 +102,13 @@ def _start() -> Pair:
 
 def _good() -> list[Case]:
     two = (order(), grant(60))
+
+    def again(made: HeadSignature) -> None:
+        made.signatures.append(made.signatures[0])
+
+    def unknown(made: HeadSignature) -> None:
+        made.signatures.add(key_id=b"no digest", value=b"")
+
     rows = (
         ("charge", "An order and its charge.", _start()),
         ("acknowledged", "A signature alone agrees to the charge.", _start().group("a", total=15)),
@@ -117,6 +124,13 @@ def _good() -> list[Case]:
             "A void entry stays in the chain.",
             Pair().group("a", order()).group("b", charge(0, 10, 14)).group("a", refuse(1, 1, "CHARGE_ARITHMETIC")),
         ),
+        (
+            "repeated-other",
+            "What is skipped is not compared.",
+            _start().group("a", entry(200), grant(60), repeated=1, acked=0),
+        ),
+        ("signed-again", "One key signs twice, rightly.", _start().group("b", entry(200, seen=1), spoil=[again])),
+        ("signed-besides", "An unknown key signs too.", _start().group("b", entry(200, seen=1), spoil=[unknown])),
         ("refused", "A refused charge is not agreed.", _start().group("a", refuse(1, 1))),
         ("uncritical", "An unknown kind of 128 or above.", _start().group("b", entry(200, seen=1))),
         ("clock-lead", "As far ahead as is agreed.", _start().group("b", charge(0, 20, 30, at=NOW + SKEW))),
@@ -136,7 +150,7 @@ def _counters() -> list[Case]:
         "Expiry is brought about.",
     )
     seen, again = charge(0, 20, 30, seen=2), charge(0, 20, 30)
-    garbage, zero = b"\x08", entry(EntryKind.ENTRY_KIND_TARIFF)
+    garbage, zero, early = b"\x08", entry(EntryKind.ENTRY_KIND_TARIFF), entry(200, at=-1)
     return _rows(
         (
             ("gap", "A seq is left out.", _start().group("b", again, first_seq=3), "LOG_GAP", gap),
@@ -151,6 +165,7 @@ def _counters() -> list[Case]:
                 "SEEN_INVALID",
                 blind,
             ),
+            ("at-negative", "The first entry's clock is below 0.", Pair().group("b", early), "AT_DECREASED", clock),
             ("at-fell", "Its clock falls.", _start().group("b", charge(0, 20, 30, at=NOW - 1)), "AT_DECREASED", clock),
             (
                 "clock",
@@ -179,6 +194,9 @@ def _signatures() -> list[Case]:
     def cut_session(made: HeadSignature) -> None:
         made.session = made.session[1:]
 
+    def nine(made: HeadSignature) -> None:
+        made.signatures.extend([made.signatures[0]] * 8)
+
     def double(made: HeadSignature) -> None:
         made.signatures.add(key_id=made.signatures[0].key_id, value=bytes(64))
 
@@ -189,6 +207,7 @@ def _signatures() -> list[Case]:
             ("signed-other", "By the other side's key.", _start().group("b", again, signer="a"), wrong, FORGED),
             ("signed-stranger", "By an unknown key.", _start().group("b", again, signer="c"), wrong, FORGED),
             ("signed-double", "A second, wrong one.", _start().group("b", again, spoil=[double]), wrong, FORGED),
+            ("signed-nine", "Nine right signatures.", _start().group("b", again, spoil=[nine]), wrong, "A flood."),
             (
                 "signed-session",
                 "A session of 31 bytes.",
