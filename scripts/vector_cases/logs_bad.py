@@ -134,6 +134,7 @@ def _orders() -> list[Row]:
             ("deadline-far", "A deadline beyond the agreed time.", {"deadline": NOW + 3_600_001}, time),
             ("deadline-overflow", "claim_until would overflow.", {"deadline": 2**63 - 1}, time),
             ("id-short", "An id of 35 characters.", {"id": "0199c82c-c000-7b56-84ca-ab11b999f59"}, form),
+            ("id-bytes", "An id of 36 bytes in 18 characters.", {"id": "\u00e9" * 18}, form),
             ("id-none", "No id.", {"id": ""}, form),
             ("nonce-15", "A nonce of 15 bytes.", {"nonce": bytes(15)}, form),
             ("nonce-33", "A nonce of 33 bytes.", {"nonce": bytes(33)}, form),
@@ -367,6 +368,13 @@ def _refusals() -> list[Row]:
             "Two sides that keep their books for different times call different entries void.",
         ),
         ("withdraw-none", "A withdrawal without a refusal.", [*one, a(withdraw(1, 1))], "WITHDRAW_INVALID", form),
+        (
+            "withdraw-dropped",
+            "A withdrawal that names a charge which an expire has dropped.",
+            [*one, a(expire()), a(withdraw(1, 1))],
+            "WITHDRAW_INVALID",
+            form,
+        ),
         (
             "withdraw-twice",
             "A second withdrawal.",

@@ -161,6 +161,18 @@ def _refusing() -> list[Case]:
             (15, 85, 40, 15, 0),
         ),
         _case(
+            "refuse-dropped",
+            "A refusal of a charge that an expire has dropped has no effect.",
+            [a(order()), b(charge(0, 10, 15)), a(expire()), a(refuse(1, 1))],
+            NOTHING,
+        ),
+        _case(
+            "withdraw-expired",
+            "A refusal may be withdrawn after the hold has expired.",
+            [*refused, a(expire(seen=1)), a(withdraw(1, 1))],
+            (15, 0, 0, 0, 15),
+        ),
+        _case(
             "refuse-void",
             "A refusal of an entry that is no charge has no effect.",
             [a(order()), b(tariff()), a(refuse(1, 1))],
@@ -180,6 +192,26 @@ def _others() -> list[Case]:
             "The first entry may be the agreement.",
             [a(entry(K.ENTRY_KIND_AGREEMENT, agreement={}))],
             NOTHING,
+        ),
+        _case(
+            "agreement-unread",
+            "Nor is it read, or asked who wrote it.",
+            [b(entry(K.ENTRY_KIND_AGREEMENT, agreement={"agreement": b"no envelope"}))],
+            NOTHING,
+        ),
+        _case("kind-cut", "A kind of 33 bits counts by its low 32.", [a(b"\x08\xc8\x81\x80\x80\x10")], NOTHING),
+        _case(
+            "id-characters",
+            "Characters are code points, neither bytes nor UTF-16 units.",
+            [a(order(id="\U0001f50c" * 36))],
+            (0, 100, 40, 0, 0),
+        ),
+        _case("no-lines", "An order without price lines.", [a(order(prices=[]))], (0, 100, 40, 0, 0)),
+        _case(
+            "charge-repeated",
+            "The same claim again is a claim.",
+            [a(order()), b(charge(0, 10, 15)), b(charge(0, 10, 15))],
+            (15, 85, 40, 15, 15),
         ),
         _case(
             "void-then-valid", "A void charge leaves no trace.", void, (15, 85, 40, 15, 15), {1: "CHARGE_ARITHMETIC"}
