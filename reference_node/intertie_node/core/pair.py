@@ -180,8 +180,10 @@ class LogPair:
             raise IntertieError(
                 "TOTAL_MISMATCH",
                 f"The signed agreed total is {stated}, the logs say {total}.",
-                signed=str(stated),
-                computed=str(total),
+                seq=str(signature.seq),
+                acked=str(signature.acked),
+                expected=str(total),
+                got=str(stated),
             )
 
     def _signed(self, author: int, signature: lk.HeadSignature, keep: Keep) -> None:

@@ -1,6 +1,6 @@
 """Placing an order downstream: route, tariff, limits, conversion (design §7 order, §9 relay)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import cast
 
@@ -28,12 +28,24 @@ MAX_TEXT_BYTES = 32 * 1024
 """Longest that an order's names may be together, so that the next hop's order fits an entry as well."""
 ENTRY_OVERHEAD = 64
 """Bytes of an entry beside its body, at most."""
-_EXPLAINED = {
-    "PRICE_CHANGED": ("tariff_seq", "The price there takes more lines than an order may have."),
-    "DEADLINE_EXCEEDED": ("deadline", "The order would end before the link's clock, which leads this node's."),
-    "DEADLINE_TOO_LONG": ("limit_ms", "The order would be open for longer than the peering there allows."),
+_VOID: Mapping[str, Callable[[pb.Order, Link], IntertieError]] = {
+    "PRICE_CHANGED": lambda order, link: IntertieError(
+        "PRICE_CHANGED",
+        "The price there takes more lines than an order may have.",
+        tariff_seq=str(order.tariff_seq),
+    ),
+    "DEADLINE_EXCEEDED": lambda order, link: IntertieError(
+        "DEADLINE_EXCEEDED",
+        f"The order would end before the clock of the log with {link.peer.grid}, which leads this node's.",
+        deadline=str(order.deadline),
+    ),
+    "DEADLINE_TOO_LONG": lambda order, link: IntertieError(
+        "DEADLINE_TOO_LONG",
+        f"Orders to {link.peer.grid} may be open for {link.terms.max_hold_ms} ms.",
+        limit_ms=str(link.terms.max_hold_ms),
+    ),
 }
-"""Reason of `order_fault` → (what the error names, what it says)."""
+"""Reason of `order_fault` → what the caller is told; any other is told by its reason alone."""
 
 
 class Way(Struct, frozen=True):
@@ -151,7 +163,11 @@ def check_room(world: World, link: Link, max_charge: int, grant: int) -> None:
         )
     if lane.unagreed + grant > terms.max_unagreed[ME]:
         raise IntertieError(
-            "UNAGREED_LIMIT", f"Too much is granted and not yet agreed with {link.peer.grid}; try again."
+            "UNAGREED_LIMIT",
+            f"Too much is granted and not yet agreed with {link.peer.grid}; try again.",
+            limit=str(terms.max_unagreed[ME]),
+            used=str(lane.unagreed),
+            requested=str(grant),
         )
     if lane.open >= min(terms.max_open_holds, link.their_limits.orders):
         raise IntertieError("TOO_MANY_ORDERS", f"{lane.open} orders are open with {link.peer.grid}; try again.")
@@ -230,9 +246,8 @@ def _check_valid(link: Link, order: pb.Order, now: int) -> None:
         raise IntertieError("PAYLOAD_TOO_LARGE", message, size=str(size), limit=str(MAX_ENTRY_BYTES))
     fault = order_fault(order, link.pair.next_at(now), terms.claim_window_ms, terms.max_hold_ms)
     if fault:
-        name, explained = _EXPLAINED.get(fault, ("", "The order would not be valid on the way there."))
-        values = {"tariff_seq": order.tariff_seq, "deadline": order.deadline, "limit_ms": terms.max_hold_ms}
-        raise IntertieError(fault, explained, **({name: str(values[name])} if name else {}))
+        told = _VOID.get(fault)
+        raise told(order, link) if told else IntertieError(fault, "The order would not be valid on the way there.")
 
 
 def place(world: World, inv: Invocation, way: Way, order: pb.Order, rate: Rate, fx: Effects) -> None:

@@ -177,7 +177,7 @@ def _push(replay: _Replay, group: xp.ExportGroup) -> None:
     side = SIDES.get(group.side)
     if side is None:
         raise malformed("A group names neither the proposer nor the acceptor.")
-    signature = parse(lk.HeadSignature, group.signature, MAX_SIGNATURE_BYTES, "SIGNATURE_INVALID")
+    signature = parse(lk.HeadSignature, group.signature, MAX_SIGNATURE_BYTES, "EXPORT_MALFORMED")
     replay.push(side, _Group(group.first_seq, list(group.entries), signature))
 
 

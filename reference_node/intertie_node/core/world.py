@@ -179,7 +179,7 @@ class World:
         """The offer with that digest. Raises: IntertieError OFFER_UNKNOWN."""
         offer = self.catalog.offers.get(digest)
         if offer is None:
-            raise IntertieError("OFFER_UNKNOWN", "No offer with this digest is known here.", digest=digest.hex())
+            raise IntertieError("OFFER_UNKNOWN", "No offer with this digest is known here.", offer=digest.hex())
         return offer
 
 

@@ -214,7 +214,7 @@ class OperatorDesk:
         rows = self._node.store.invocations_page(None, f"{id}A", api.MAX_PAGE, [])
         found = [row for row in rows if row[0].startswith(f"{id}@")]
         if not found:
-            raise IntertieError("NOT_FOUND", f"No invocation has the id {id[:300]!r}.", id=id[:256])
+            raise IntertieError("NOT_FOUND", f"No invocation has the id {id[:300]!r}.")
         return found
 
     async def cancel(self, id: str) -> Sequence[api.InvocationView]:

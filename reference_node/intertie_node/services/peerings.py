@@ -248,7 +248,8 @@ class PeeringDesk:
             raise IntertieError(
                 "DESCRIPTOR_INVALID",
                 f"{address} is {peer.grid} with fingerprint {peer.fingerprint.hex()}, not the one that was typed.",
-                found=peer.fingerprint.hex(),
+                version=str(peer.version),
+                field="fingerprint",
             )
         self._check_pinned(peer)
         world = self._grid.world
