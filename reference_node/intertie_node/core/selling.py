@@ -217,10 +217,13 @@ def _relay(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> Non
     inv.spec = msgspec.structs.replace(spec, hop_limit=spec.hop_limit - 1)
     max_charge = rate.down(spec.max_charge)
     grant = first_grant(offer, max_charge, rate.down(spec.grant))
-    check_size(spec, way.link.their_limits.inline_bytes)
-    check_room(world, way.link, max_charge, grant)
-    check_share(world, way.link, inv, max_charge, grant)
-    order = draft(world, inv, way, order_id, max_charge, grant, deadline, fx.now)
+    try:
+        check_size(spec, way.link.their_limits.inline_bytes)
+        check_room(world, way.link, max_charge, grant)
+        check_share(world, way.link, inv, max_charge, grant)
+        order = draft(world, inv, way, order_id, max_charge, grant, deadline, fx.now)
+    except IntertieError as error:  # by reason alone: what is agreed further down is not the upstream's to know
+        raise IntertieError(error.reason, "The way beyond this grid does not take this order now.") from error
     place(world, inv, way, order, rate, fx)
     inv.signal(TaskSignal.STARTED, fx.now)
 

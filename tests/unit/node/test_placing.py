@@ -120,3 +120,27 @@ def test_no_request_of_a_consumer_ends_a_node(requests: list[dict[str, Any]], ah
     net.wait(1_000)
     for node in nodes:
         check_books(node)
+
+
+@pytest.mark.parametrize(
+    ("terms", "reason"),
+    [
+        ({"credit_limit": 500}, "CREDIT_LIMIT"),
+        ({"max_unagreed": 500}, "UNAGREED_LIMIT"),
+        ({"max_hold_ms": 5_000}, "DEADLINE_TOO_LONG"),
+    ],
+)
+def test_a_relay_tells_no_upstream_what_is_agreed_further_down(terms: dict[str, int], reason: str) -> None:
+    net = Network()
+    north, hub = net.add("north.example"), net.add("hub.example", relay=True)
+    south = net.add("south.example")
+    net.peer(north, hub, claim_window_ms=20_000)
+    net.peer(hub, south, **terms)
+    net.start()
+    north.open_account("alice", 10**6)
+    net.run()
+    listener = asked(net, north)
+    assert listener.outcome is not None
+    told = listener.outcome.problem
+    assert (told.reason, dict(told.metadata)) == (reason, {})
+    assert not any(character.isdigit() for character in told.message)
