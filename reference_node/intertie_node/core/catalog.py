@@ -60,6 +60,8 @@ class Route(Struct):
     descriptors: tuple[bytes, ...]
     epoch: int
     """Round of advertisements that named it last, from 1; or FADED, EXPECTED."""
+    version: int = 0
+    """Of the root."""
 
 
 FADED, EXPECTED = 0, -1
@@ -120,6 +122,8 @@ class Catalog:
         self.own: dict[str, KnownOffer] = {}
         self._own: set[bytes] = set()
         self.routes: dict[RouteKey, Route] = {}
+        self.root_versions: dict[bytes, int] = {}
+        """Origin → highest version of a root of its that was ever taken."""
         self.refused: dict[str, str] = {}
         """Link → why its last bad advertisement was refused, for operators."""
         self._by_ref: dict[str, bytes] = {}
@@ -154,6 +158,7 @@ class Catalog:
     def put_route(self, route: Route) -> tuple[bytes, ...]:
         """Add or refresh a route; returns the digests of offers that are not known yet."""
         key = (route.link, route.origin)
+        self.saw_root(route)
         old = self.routes.get(key)
         self.routes[key] = route
         if old is None or msgspec.structs.replace(old, epoch=route.epoch) != route:
@@ -162,6 +167,10 @@ class Catalog:
         elif old.epoch <= 0:
             self._index()
         return tuple(d for d in route.offers if d not in self.offers)
+
+    def saw_root(self, route: Route) -> None:
+        """Note a root's version, also that of a route which is gone: no older root is taken any more."""
+        self.root_versions[route.origin] = max(route.version, self.root_versions.get(route.origin, 0))
 
     def refuse_route(self, key: RouteKey, why: str) -> None:
         """Note a bad advertisement; what the link had advertised of that origin before is forgotten."""

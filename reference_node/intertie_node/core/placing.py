@@ -77,7 +77,7 @@ def _usable(
         link = world.links.get(route.link)
         if link is None or link is upstream or link.phase is not Phase.OPEN or route.link in world.suspended:
             continue
-        if route.epoch == FADED or route.expires_at < now or not _same_asset(world, link, upstream):
+        if route.epoch == FADED or route.expires_at <= now or not _same_asset(world, link, upstream):
             continue
         tariff = link.ledger.tariffs[THEM].get(route.tariff_seq)
         if tariff is not None and tariff.expires_at > now:

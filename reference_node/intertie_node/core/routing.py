@@ -33,6 +33,7 @@ class Advertised(Struct):
 
     root: bytes = b""
     """Serialized Envelope of the own catalog root."""
+    root_version: int = 0
     version: int = -1
     """Catalog version that the links have been told."""
     at: int = 0
@@ -40,13 +41,18 @@ class Advertised(Struct):
     """When the root is to be signed anew: half of its life has passed then."""
 
     def renew(self, world: World, now: int) -> None:
-        """Sign a root of the own offers as they are."""
-        self.root, self.renew_at = own_root(world, now), now + ROOT_LIFETIME_MS // 2
+        """Sign a root of the own offers as they are.
+
+        Its version is a time, but no earlier than that of the logs: peers take no lower one after a clock was set back.
+        """
+        written = max((link.pair.next_at(now) for link in world.links.values()), default=now)
+        self.root_version = max(written, self.root_version + 1)
+        self.root, self.renew_at = own_root(world, self.root_version, now), now + ROOT_LIFETIME_MS // 2
 
 
-def own_root(world: World, now: int) -> bytes:
+def own_root(world: World, version: int, now: int) -> bytes:
     """The signed root of this grid's own offers."""
-    payload = build_root(world.fingerprint, now, now + ROOT_LIFETIME_MS, world.catalog.own.values())
+    payload = build_root(world.fingerprint, version, now + ROOT_LIFETIME_MS, world.catalog.own.values())
     return envelope.seal(envelope.CATALOG_ROOT, payload, [world.own.key])
 
 
@@ -62,7 +68,7 @@ def advertise(world: World, link: Link, told: Advertised, epoch: int, fx: Effect
         tariff_seq=_tariff(world, link, world.fingerprint, (1, 1, 0), fx),
     )
     _say(link, Advertisement(epoch=epoch, route=own))
-    for route in _relayable(world, link) if world.settings.relay else ():
+    for route in _relayable(world, link, fx.now) if world.settings.relay else ():
         terms = _relay_terms(world, route)
         if terms is not None:
             passed = OriginRoute(
@@ -82,20 +88,22 @@ def _say(link: Link, item: Advertisement) -> None:
         link.outbox.advertisements.append(item)
 
 
-def _relayable(world: World, link: Link) -> list[Route]:
+def _relayable(world: World, link: Link, now: int) -> list[Route]:
     best: dict[bytes, Route] = {}
     for route in sorted(world.catalog.routes.values(), key=lambda r: (len(r.path), r.link)):
         loops = link.peer.fingerprint in route.path or len(route.path) >= MAX_PATH
         held = any(digest in world.catalog.offers for digest in route.offers)
-        if _leads_on(world, route, link) and not loops and route.origin not in best and held:
+        if _leads_on(world, route, link, now) and not loops and route.origin not in best and held:
             best[route.origin] = route
     return list(best.values())
 
 
-def _leads_on(world: World, route: Route, upstream: Link) -> bool:
+def _leads_on(world: World, route: Route, upstream: Link, now: int) -> bool:
     """Whether an order that comes over `upstream` could go by this route now, in the same asset."""
     link = world.links.get(route.link)
-    if link is None or link is upstream or link.phase is not Phase.OPEN or route.epoch <= 0:
+    if link is None or link is upstream or link.phase is not Phase.OPEN:
+        return False
+    if route.epoch <= 0 or route.expires_at <= now:
         return False
     return (link.asset, link.scale) == (upstream.asset, upstream.scale)
 
@@ -175,6 +183,9 @@ def _checked(world: World, link: Link, item: Advertisement, fx: Effects) -> Rout
     payload = envelope.unseal(body.root, envelope.CATALOG_ROOT, signing_keys_at(_newest(world, origin), now)).payload
     root = parse(CatalogRoot, payload, envelope.MAX_BYTES)
     offers = check_root(root, origin.fingerprint, now)
+    if root.version < world.catalog.root_versions.get(origin.fingerprint, 0):
+        message = f"The catalog root has version {root.version}; a newer one of {origin.grid} is known."
+        raise IntertieError("INVALID_ARGUMENT", message, field="version")
     tariff = link.ledger.tariffs[THEM].get(body.tariff_seq)
     if tariff is None or tariff.origin != origin.fingerprint:
         raise IntertieError("TARIFF_INVALID", "The advertised tariff is unknown or prices another origin.")
@@ -190,6 +201,7 @@ def _checked(world: World, link: Link, item: Advertisement, fx: Effects) -> Rout
         root_digest=multihash(payload),
         offers=offers,
         expires_at=root.expires_at,
+        version=root.version,
         descriptors=tuple(body.descriptors),
         epoch=item.epoch,
     )
@@ -210,11 +222,11 @@ def _has_room(world: World, key: tuple[str, bytes]) -> bool:
 def sweep(world: World, now: int) -> None:
     """Forget faded routes whose tariff or root has expired: from then on their offers are unknown."""
     faded = [route for route in world.catalog.routes.values() if route.epoch == FADED]
-    world.catalog.drop_routes([(r.link, r.origin) for r in faded if _lasts_until(world, r) < now])
+    world.catalog.drop_routes([(r.link, r.origin) for r in faded if _lasts_until(world, r) <= now])
 
 
 def _lasts_until(world: World, route: Route) -> int:
-    """Last millisecond at which an order may name the route's tariff, 0 if that is not known any more."""
+    """When the route's root or tariff will have expired (ms since the Unix epoch), 0 if that is not known any more."""
     link = world.links.get(route.link)
     tariff = link.ledger.tariffs[THEM].get(route.tariff_seq) if link is not None else None
     return min(route.expires_at, tariff.expires_at) if tariff is not None and tariff.origin == route.origin else 0

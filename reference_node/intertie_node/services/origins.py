@@ -22,6 +22,7 @@ def restore_catalog(world: World, store: Store) -> None:
     routes = []
     for _, _, packed in store.all_rows("routes"):
         route = msgspec.msgpack.decode(packed, type=Route)
+        world.catalog.saw_root(route)
         if _pinned(world, verify_chain(route.descriptors)) and route.link in world.links and route.offers:
             routes.append(route)
     world.catalog.restore(routes, _stored_offers(world, store))

@@ -9,6 +9,8 @@ from tests.unit.node.test_misdeeds import MAL, Scene
 from intertie.amounts import INT64_MAX
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import SearchRequest
+from intertie_node.core.ledger import ME
+from intertie_node.core.placing import ways
 from intertie_node.services.consumers import ConsumerDesk
 from intertie_node.services.searching import search
 
@@ -87,3 +89,58 @@ def test_an_order_larger_than_an_entry_is_refused_by_name() -> None:
     stall.node.world.own.grid = "x" * 66_000
     assert stall.asked("mal.example/tool").refused == "PAYLOAD_TOO_LARGE"
     assert stall.node.world.books.accounts["alice"].reserved == 0
+
+
+def rooted(stall: Stall, epoch: int, **root: int) -> str:
+    """Advertise a root with these fields; returns why the route was refused, "" if it was taken."""
+    offers = [make_offer(MAL.fingerprint, "tool")]
+    stall.net.catalogs[MAL.fingerprint] = offers
+    link, catalog = stall.node.link(MAL), stall.node.world.catalog
+    catalog.refused.pop(link.name, None)
+    items = stall.rogue.advertise(offers, epoch=epoch, root=stall.rogue.root(offers, **root))
+    stall.rogue.say(advertisements=items)
+    stall.net.run()
+    assert ((link.name, MAL.fingerprint) in catalog.routes) == (link.name not in catalog.refused)
+    return catalog.refused.get(link.name, "").partition(":")[0]
+
+
+def test_an_older_root_is_not_taken_again_also_after_a_restart() -> None:
+    stall = Stall().opened()
+    assert [rooted(stall, n, version=v) for n, v in enumerate((5, 5, 6), 1)] == ["", "", ""]
+    assert rooted(stall, 4, version=5) == "INVALID_ARGUMENT"
+    assert rooted(stall, 5, version=6) == ""
+    stall.node.boot()
+    stall.net.run()
+    stall.net.dial(stall.rogue, stall.node)
+    stall.rogue.open()
+    stall.net.run()
+    assert rooted(stall, 1, version=5) == "INVALID_ARGUMENT"
+    assert rooted(stall, 2, version=6) == ""
+    assert is_open(stall.node, MAL)
+
+
+def test_a_root_has_expired_at_its_last_millisecond_wherever_it_is_looked_at() -> None:
+    stall = Stall().opened()
+    expires = stall.net.now + 5_000
+    assert rooted(stall, 1, expires_at=expires) == ""
+    offer = stall.node.world.catalog.find("mal.example/tool")
+    assert [bool(ways(stall.node.world, offer, at)) for at in (expires - 1, expires)] == [True, False]
+    stall.net.now = expires - 1
+    assert rooted(stall, 2, expires_at=expires) == ""
+    stall.net.now = expires
+    assert rooted(stall, 3, expires_at=expires) == "INVALID_ARGUMENT"
+
+
+def test_own_roots_have_rising_versions_also_when_the_clock_was_set_back() -> None:
+    stall = Stall().opened()
+    told, south = stall.south.grid._told, stall.south
+
+    def renewed() -> int:
+        told.renew(south.world, stall.net.now)
+        return told.root_version
+
+    first, second = renewed(), renewed()
+    assert first < second
+    link = south.link(stall.node)
+    link.pair.logs[ME].at = stall.net.now + 60_000
+    assert renewed() >= stall.net.now + 60_000
