@@ -28,7 +28,7 @@ def energy_of(intensities: Iterable[EnergyIntensity], usage: Mapping[str, int]) 
     stated = {each.unit: each.per_atom for each in intensities}
     if not stated:
         return Energy(method=ENERGY_METHOD_UNKNOWN)
-    used = {unit: quantity for unit, quantity in usage.items() if quantity}
+    used = {unit: usage[unit] for unit in sorted(usage) if usage[unit]}
     parts = [(stated[unit], quantity) for unit, quantity in used.items() if unit in stated]
     if not parts or any(unit not in stated and not _is_outcome(unit) for unit in used):
         return Energy(method=ENERGY_METHOD_UNKNOWN)

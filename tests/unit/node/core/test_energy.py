@@ -33,7 +33,13 @@ def test_a_sum_is_known_no_better_than_its_least_known_part():
         intensity("mcp.call", ENERGY_METHOD_ATTRIBUTED),
     ]
     energy = energy_of(stated, {"rag.query": 1, "mcp.call": 2})
-    assert (energy.method, energy.millijoules, energy.boundary) == (ENERGY_METHOD_ATTRIBUTED, 11, "index; server")
+    assert (energy.method, energy.millijoules) == (ENERGY_METHOD_ATTRIBUTED, 11)
+
+
+def test_boundaries_stand_in_the_order_of_their_units_whatever_was_metered_first():
+    stated = [intensity(unit, boundary=boundary) for unit, boundary in (("b", "two"), ("a", "one"), ("c", "two"))]
+    for order in ("abc", "cba", "bca"):
+        assert energy_of(stated, dict.fromkeys(order, 1)).boundary == "one; two"
 
 
 def test_work_without_an_intensity_makes_the_whole_unknown():
