@@ -104,13 +104,18 @@ class LogPair:
         """`at` of an own entry that is appended now, milliseconds since the Unix epoch: it never falls."""
         return max(now, self.logs[ME].at)
 
+    @property
+    def next_seen(self) -> int:
+        """`seen` of an own entry that is appended now: what of the other log was acted upon."""
+        return max(self.logs[ME].seen, self.logs[THEM].seq - self.unhandled)
+
     def append(self, entry: pb.Entry, now: int, keep: Keep) -> tuple[int, bytes, bytes]:
         """Append an own entry; sets its `seen` and `at`. Returns (seq, exact bytes, head).
 
         Raises: AssertionError if the entry would be void: an honest node never writes such a one.
         """
         log = self.logs[ME]
-        entry.seen = max(log.seen, self.logs[THEM].seq - self.unhandled)
+        entry.seen = self.next_seen
         entry.at = self.next_at(now)
         data = entry.SerializeToString(deterministic=True)
         void = self.ledger.apply(ME, log.seq + 1, entry)

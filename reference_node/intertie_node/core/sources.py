@@ -75,8 +75,20 @@ class OrderSource:
         if hold is None:
             return 0
         if self.link.ledger.lanes[THEM].unagreed <= self.link.terms.max_unagreed[THEM]:
-            return hold.granted
-        return min(hold.granted, max(hold.grants[0][1], hold.charged))
+            return self._seen_grant(hold)
+        return min(self._seen_grant(hold), max(hold.grants[0][1], hold.charged))
+
+    def _seen_grant(self, hold: Hold) -> int:
+        """The grant that an own entry written now has seen, minor units."""
+        return hold.grant_at(self.link.pair.next_seen) if hold.state is HoldState.OPEN else 0
+
+    def _within(self, hold: Hold, claimed: Sequence[int]) -> int | None:
+        """What these quantities cost, minor units; None if that may not be charged as the grant stands."""
+        try:
+            amount = charge(hold.terms.prices, claimed)
+        except IntertieError:
+            return None
+        return amount if amount <= self._seen_grant(hold) else None
 
     def deliver(self, world: World, inv: Invocation, event: Event, fx: Effects) -> None:
         """Send an event to the payer."""
@@ -94,7 +106,7 @@ class OrderSource:
             return
         before = hold.claims[-1].quantities if hold.claims else ()
         now = quantities(hold.terms.units, usage)
-        if tuple(now) != before and any(now) and (amount := _within(hold, now)) is not None:
+        if tuple(now) != before and any(now) and (amount := self._within(hold, now)) is not None:
             self._claim(world, inv, hold, pb.Charge(order_seq=self.seq, quantities=now, amount=amount), fx)
 
     def finish(self, world: World, inv: Invocation, end: End, fx: Effects) -> None:
@@ -114,7 +126,7 @@ class OrderSource:
     def _claim_finally(self, world: World, inv: Invocation, hold: Hold, end: End, fx: Effects) -> End:
         """Claim what the end has used, or no more than before where that was not granted; returns the end claimed."""
         claimed = quantities(hold.terms.units, end.usage)
-        amount = _within(hold, claimed)
+        amount = self._within(hold, claimed)
         if amount is None:
             claimed, amount = _claimed_before(hold)
             error = Problem(reason="GRANT_EXHAUSTED", message="The work cost more than was granted.")
@@ -176,15 +188,6 @@ class OrderSource:
             Event(at=fx.now, result=Result(state=TASK_STATE_REJECTED, problem=problem)),
             fx,
         )
-
-
-def _within(hold: Hold, claimed: Sequence[int]) -> int | None:
-    """What these quantities cost, minor units; None if that may not be charged as the grant stands."""
-    try:
-        amount = charge(hold.terms.prices, claimed)
-    except IntertieError:
-        return None
-    return amount if amount <= hold.granted else None
 
 
 def _claimed_before(hold: Hold) -> tuple[list[int], int]:

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kit.line import ECHO
-from tests.kit.worlds import Listener, Network, SimNode
-from tests.unit.node.test_misdeeds import check_books
+from tests.kit.rogue import K
+from tests.kit.worlds import Listener, Network, SimNode, echo
+from tests.unit.node.test_misdeeds import Scene, check_books
 
+from intertie.v1 import entry_pb2 as pb
+from intertie_node.core import executing
 from intertie_node.core.ledger import ME
+from intertie_node.core.work import StartWork
 
 
 def pair(**terms: int) -> tuple[Network, SimNode, SimNode]:
@@ -144,3 +148,31 @@ def test_a_relay_tells_no_upstream_what_is_agreed_further_down(terms: dict[str, 
     told = listener.outcome.problem
     assert (told.reason, dict(told.metadata)) == (reason, {})
     assert not any(character.isdigit() for character in told.message)
+
+
+def test_a_claim_counts_no_grant_that_its_entry_has_not_seen() -> None:
+    """Two grants in one frame: what the first lets on may not be claimed by the second, which is not handled yet."""
+    scene = Scene().opened()
+    metered: list[Any] = []
+
+    def twice(node: SimNode, work: StartWork) -> None:
+        for tokens in (500, 1_500):
+            usage = {"llm.output.token": tokens}
+            node.report(
+                work.invocation,
+                lambda inv, fx, usage=usage: executing.metered(node.world, inv, usage, None, metered.append, fx),
+            )
+
+    scene.node.backends["echo"] = twice
+    seq = scene.rogue.buy(scene.offer, grant=20)
+    scene.net.run()
+    assert metered == []
+    for amount in (40, 100):
+        scene.rogue.write(K.ENTRY_KIND_GRANT, grant=pb.Grant(order_seq=seq, amount=amount))
+    scene.rogue.say()
+    scene.net.run()
+    assert metered == [None]
+    assert [fact.void for fact in scene.rogue.facts if fact.void] == []
+    assert scene.rogue.ledger.lanes[ME].posted == 50
+    scene.node.backends["echo"] = echo
+    scene.check_calm()
