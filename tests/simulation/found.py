@@ -1,6 +1,6 @@
 """The faults that simulated worlds have found in the shipped modules (`FOUND.md`), as plants: each takes a fix back.
 
-A seed that finds one again is its regression seed: the first of the seeds from 0 on, in `SEEDS`.
+`make plant ARGS="--only found"` says how many seeds find each again.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ FOUND: Mapping[str, Plant] = {
         'newest = max((store.newest_invocation_id(row[0]) for row in store.all_rows("accounts")), default="")',
         'newest = max((row[0] for row in store.all_rows("invocations")), default="")',
     ),
-    "found: a deadline before the log's own time": Plant(
-        CORE + "placing", "if deadline <= at:", "if deadline <= now:"
+    "found: an order that is void when it is written": Plant(
+        CORE + "placing",
+        "fault = order_fault(order, link.pair.next_at(now), terms.claim_window_ms, terms.max_hold_ms)",
+        "fault = None",
     ),
-    "found: a deadline beyond the agreement": Plant(CORE + "placing", "if deadline > at + longest:", "if False:"),
     "found: a tariff that has expired when it is written": Plant(
         CORE + "routing",
-        "tariffs, now = link.ledger.tariffs[ME], max(fx.now, link.pair.logs[ME].at)",
+        "tariffs, now = link.ledger.tariffs[ME], link.pair.next_at(fx.now)",
         "tariffs, now = link.ledger.tariffs[ME], fx.now",
     ),
     "found: a record that ends before it starts": Plant(

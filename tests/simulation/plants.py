@@ -51,8 +51,8 @@ PLANTS: Mapping[str, Plant] = {
     ),
     "expire by the wrong clock": Plant(
         CORE + "placing",
-        'world.at(deadline + link.terms.claim_window_ms, "expire", f"{link.name}:{seq}")',
-        'world.at(deadline, "expire", f"{link.name}:{seq}")',
+        'world.at(order.deadline + link.terms.claim_window_ms, "expire", f"{link.name}:{seq}")',
+        'world.at(order.deadline, "expire", f"{link.name}:{seq}")',
     ),
     "an expire voids nothing that crossed it": Plant(
         CORE + "holds", "hold.claims = tuple(c for c in hold.claims if c.seq <= entry.seen)", "pass"
@@ -94,10 +94,10 @@ PLANTS: Mapping[str, Plant] = {
     ),
     "let max_unagreed be": Plant(CORE + "selling", "if lane.unagreed > limit:", "if False:"),
     "let the credit limit be": Plant(CORE + "selling", "if lane.gross > terms.credit_limit[THEM]:", "if False:"),
-    "agree to any record": Plant(CORE + "buying", "_compare(hold, body, record)", "pass"),
+    "agree to any record": Plant(CORE + "buying", "check_record(hold.terms, body, record)", "pass"),
     "agree to refused charges": Plant(CORE + "holds", "if not claim.refused:", "if True:"),
     "settle one entry late": Plant(CORE + "holds", "if claim.seq <= acked:", "if claim.seq < acked:"),
-    "a clock that falls after a restart": Plant(CORE + "pair", "entry.at = max(now, log.at)", "entry.at = now"),
+    "a clock that falls after a restart": Plant(CORE + "pair", "entry.at = self.next_at(now)", "entry.at = now"),
     "push events to everybody": Plant(
         CORE + "sources",
         'if event.number in (0, subscriber.next) and not event.HasField("result"):',
