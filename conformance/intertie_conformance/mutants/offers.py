@@ -257,7 +257,7 @@ class AnyLines(Rules):
 
     def order_price(self, link: Link, hold: Hold, offer: Offered) -> None:
         if hold.order.tariff_seq not in link.logs.account.tariffs[0]:
-            raise self.price_changed(link, "The order names no tariff.")
+            raise self.price_changed(link, "The order names no tariff.", offer.message.origin)
 
 
 @mutant("IT-CAT-081")
@@ -266,14 +266,14 @@ class AnyTariff(Rules):
 
     def order_price(self, link: Link, hold: Hold, offer: Offered) -> None:
         if hold.prices != offer.prices:
-            raise self.price_changed(link, "The prices are others.")
+            raise self.price_changed(link, "The prices are others.", offer.message.origin)
 
 
 @mutant("IT-CAT-083")
 class FirstTariff(Rules):
     """Names no tariff in a PRICE_CHANGED."""
 
-    def price_changed(self, link: Link, message: str) -> Refusal:
+    def price_changed(self, link: Link, message: str, origin: bytes) -> Refusal:
         return Refusal("PRICE_CHANGED", message, tariff_seq="0")
 
 

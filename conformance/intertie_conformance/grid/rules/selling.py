@@ -108,20 +108,20 @@ class SellingRules:
         """The prices are those of the named tariff."""
         tariff = link.logs.account.tariffs[0].get(hold.order.tariff_seq)
         if tariff is None or tariff.origin != offer.message.origin:
-            raise self.price_changed(link, "The order names no tariff of this origin.")
+            raise self.price_changed(link, "The order names no tariff of this origin.", offer.message.origin)
         priced = amounts.under_tariff(offer.prices, tariff.markup_num, tariff.markup_den, tariff.fee)
         if hold.prices != priced:
-            raise self.price_changed(link, "The order's prices are not those of its tariff.")
+            raise self.price_changed(link, "The order's prices are not those of its tariff.", offer.message.origin)
 
     def order_tariff_time(self, link: Link, hold: Hold) -> None:
         """The tariff has not expired, max_skew in the payer's favour."""
         tariff = link.logs.account.tariffs[0].get(hold.order.tariff_seq)
         if tariff is not None and tariff.expires_at + link.terms.max_skew_ms < link.now():
-            raise self.price_changed(link, "The tariff of an order has expired.")
+            raise self.price_changed(link, "The tariff of an order has expired.", tariff.origin)
 
-    def price_changed(self, link: Link, message: str) -> Refusal:
-        """Names the newest tariff."""
-        newest = max(link.logs.account.tariffs[0], default=0)
+    def price_changed(self, link: Link, message: str, origin: bytes) -> Refusal:
+        """Names the newest tariff of an origin."""
+        newest = max((seq for seq, t in link.logs.account.tariffs[0].items() if t.origin == origin), default=0)
         return Refusal("PRICE_CHANGED", message, tariff_seq=str(newest))
 
     def order_least(self, hold: Hold) -> None:
