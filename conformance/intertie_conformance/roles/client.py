@@ -1,6 +1,6 @@
 """A consumer of the target: calls its consumer face with a token, and judges what comes.
 
-me = client(stage)                                  # the first account; `other(stage)`: the second
+me = client(stage)                                  # the first account; `await other(stage)`: the second
 outcome = await me.call(me.wants("echo", {"x": 1}))   # one call to its end
 await me.refused(me.call(wanted), "ID_CONFLICT")      # … or a refusal, by name
 """
@@ -308,6 +308,13 @@ def client(stage: Stage) -> Client:
     return Client(stage, stage.target.table.token)
 
 
-def other(stage: Stage) -> Client:
-    """The second account."""
+async def other(stage: Stage) -> Client:
+    """The second account: this check alone uses it until it ends, so that its amounts add up."""
+    lock = stage.target.second_account
+    await lock.acquire()
+
+    async def release() -> None:
+        lock.release()
+
+    stage.ends.append(release)
     return Client(stage, stage.target.table.other_token)

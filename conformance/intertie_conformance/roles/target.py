@@ -48,6 +48,8 @@ class Target:
         self.ends: list[Callable[[], Any]] = []
         """What is awaited when the run is over."""
         self._consumer: grpc.aio.Channel | None = None
+        self.second_account = asyncio.Lock()
+        """Held by the check that uses the second consumer's account."""
 
     @property
     def grid(self) -> str:
