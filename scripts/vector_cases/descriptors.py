@@ -39,12 +39,14 @@ def _good() -> list[Case]:
         for size, text in ((1, "Signed by its own root."), (2, "A new root, signed by both."), (3, "The same root."))
     ]
     rows.append(("field-key-unknown", "A signing key of another algorithm is left out.", [newer]))
+    longer = _forge([OLD], lambda m: m.signing_keys.append(_unknown(m, m.signing_keys[0].public_key + bytes(1))))
+    rows.append(("field-key-form", "So is one that has a byte more than an Ed25519 key.", [longer]))
     return [valid(name, text, "verify_chain", _given(chain), _output(chain)) for name, text, chain in rows]
 
 
-def _unknown(message: Descriptor) -> SigningKey:
+def _unknown(message: Descriptor, public_key: bytes = FUTURE_KEY) -> SigningKey:
     first = message.signing_keys[0]
-    return SigningKey(public_key=FUTURE_KEY, not_before=first.not_before, not_after=first.not_after)
+    return SigningKey(public_key=public_key, not_before=first.not_before, not_after=first.not_after)
 
 
 def _output(chain: list[bytes]) -> Case:
@@ -152,6 +154,12 @@ def _bad_fields() -> list[Case]:
             "small-key",
             "A signing key of small order.",
             lambda m: setattr(signing(m), "public_key", signing(m).public_key[:12] + bytes(32)),
+            "What was signed can be denied.",
+        ),
+        (
+            "small-key-besides",
+            "A signing key of small order besides a good one.",
+            lambda m: m.signing_keys.append(_unknown(m, signing(m).public_key[:12] + bytes(32))),
             "What was signed can be denied.",
         ),
         (

@@ -223,6 +223,12 @@ def _bad_records() -> list[Case]:
             "Energy claims mean nothing.",
         ),
         (
+            "energy-method",
+            "The same under a method that no reader knows.",
+            lambda r: r.energy.MergeFrom(Energy(method=99, lower=13)),  # type: ignore[arg-type]
+            "Energy claims mean nothing.",
+        ),
+        (
             "place",
             "A place that is none.",
             lambda r: setattr(r, "place", "elsewhere"),
