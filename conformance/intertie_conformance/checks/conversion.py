@@ -52,7 +52,7 @@ async def tariffs_cover(stage: Stage) -> None:
     """Whatever the executor's tariff is, the relay's covers it."""
     chain = await relayed.chain(stage)
     dear = {"markup_num": stage.random.randrange(2, 90), "markup_den": 7, "fee": stage.random.randrange(900)}
-    for terms in (None, ODD, dear, {"markup_num": 1, "markup_den": 3}):
+    for terms in (None, ODD, dear, {"markup_num": 1, "markup_den": 3}, {"markup_num": 0, "fee": 4}):
         if terms is not None:
             await chain.reprice(**terms)
         _, below = chain.shop.logs.of_kind(ME, K.ENTRY_KIND_TARIFF)[-1]
@@ -60,7 +60,6 @@ async def tariffs_cover(stage: Stage) -> None:
         if not rate(above, below.tariff, 0).usable:
             fail(f"a tariff that covers {below.tariff.markup_num}/{below.tariff.markup_den}", above)
         stage.saw(f"{above.markup_num}/{above.markup_den} and {above.fee} cover the executor's tariff")
-    chain.shop.spoiled = True
 
 
 async def _even(chain: Chain, field: str) -> None:
@@ -75,16 +74,6 @@ async def _even(chain: Chain, field: str) -> None:
             passed = await chain.order("echo", "x", **{"max_charge": 1_000_000, **limits})
             same(chain.stage, f"the downstream {field} for {amount}", made.down(amount), getattr(passed.order, field))
             await chain.end(passed)
-
-
-@check("IT-RLY-030", role="executor", slow=True)
-async def nothing_covers_free(stage: Stage) -> None:
-    """What is sold for a fee alone is not sold on: no quantity upstream would bound it."""
-    chain = await relayed.chain(stage)
-    await chain.sell_free()
-    stage.saw("a round of advertisements left the origin out")
-    await chain.sell_again()
-    await chain.still_relays()
 
 
 @check("IT-RLY-031", role="executor")
@@ -119,7 +108,8 @@ async def exact(stage: Stage) -> None:
     await _even(chain, "max_charge")
     await chain.reprice(**ODD)
     await _even(chain, "grant")
-    chain.shop.spoiled = True
+    await chain.reprice(markup_num=0, fee=4)
+    await _even(chain, "max_charge")
 
 
 @check("IT-RLY-034", role="executor", refusal=True, slow=True)

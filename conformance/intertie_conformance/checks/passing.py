@@ -54,7 +54,7 @@ async def free_below(stage: Stage) -> Passed:
     chain = await relayed.chain(stage)
     await chain.still_relays()
     old, _ = chain.tariff
-    await chain.sell_free()
+    await chain.reprice(markup_num=0, fee=4)
     return await chain.order("meter", {"usage": {}}, tariff_seq=old)
 
 

@@ -141,7 +141,7 @@ class Relay:
             stated, held = route.stated, any(digest in routes.offers for digest in route.root.offers)
             if not held or not link.rules.tells(link, route):
                 continue
-            if not link.rules.still_open(link, route) or not link.rules.sells_on(route.tariff):
+            if not link.rules.still_open(link, route):
                 continue
             fields = OriginRoute()
             fields.CopyFrom(stated)

@@ -9,6 +9,7 @@ from intertie_conformance.grid.relaying import Passed, Plan
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.mutants import mutant
 from intertie_conformance.wire import relays
+from intertie_conformance.wire.refusal import Refusal
 
 
 @mutant("IT-RLY-030")
@@ -26,14 +27,6 @@ class FeeNotMarkedUp(Rules):
     def resold(self, downstream: pb.Tariff) -> tuple[int, int, int]:
         factor = Fraction(downstream.markup_num, downstream.markup_den) * Fraction(11, 10)
         return factor.numerator, factor.denominator, downstream.fee
-
-
-@mutant("IT-RLY-030", also=("IT-RLY-068", "IT-RLY-069"))
-class SellsOnFree(Rules):
-    """Sells on what is sold for a fee alone."""
-
-    def sells_on(self, downstream: pb.Tariff) -> bool:
-        return True
 
 
 @mutant("IT-RLY-031", also=("IT-RLY-033",))
@@ -81,6 +74,16 @@ class Floats(Rules):
 class _Float(relays.Rate):
     def down(self, amount: int) -> int:
         return max(0, int((amount - self.fee - self.lines) / float(self.ratio)))
+
+
+@mutant("IT-RLY-033", also=("IT-RLY-034",))
+class NothingOfFree(Rules):
+    """Divides by no markup of 0: what costs a fee alone is never passed on."""
+
+    def relay_price(self, plan: Plan) -> None:
+        if not plan.route_tariff.markup_num:
+            raise Refusal("PRICE_CHANGED", "The price beyond this grid cannot be converted.")
+        super().relay_price(plan)
 
 
 @mutant("IT-RLY-034")

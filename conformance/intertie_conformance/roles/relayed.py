@@ -223,20 +223,6 @@ class Chain:
         self.shop.sell(**changes)
         await self.payer.wait(lambda: self.tariff[0] != before, "a tariff that follows the executor's", 10)
 
-    async def sell_free(self) -> None:
-        """Sell for a fee of 4 alone; wait until the target, which cannot cover that, sells it on no more."""
-        self.shop.spoiled = True
-        before = len(self.payer.frames)
-        self.shop.sell(markup_num=0, fee=4)
-        await self.payer.wait(lambda: self._withdrawn(before), "a round of advertisements without the origin", 10)
-
-    def _withdrawn(self, before: int) -> bool:
-        """Whether the last whole round since a frame leaves the executor's origin out."""
-        items = [item for frame in self.payer.frames[before:] for item in frame.advertisements]
-        ends = [item.epoch for item in items if item.end]
-        last = [item.route.path[-1] for item in items if ends and item.epoch == ends[-1] and item.HasField("route")]
-        return bool(ends) and self.shop.me.fingerprint not in last
-
     async def sell_again(self) -> None:
         """Sell as before; wait until the target sells it on."""
         self.payer.routes.clear()

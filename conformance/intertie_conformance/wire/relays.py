@@ -45,8 +45,8 @@ class Rate(NamedTuple):
 def rate(upstream: pb.Tariff, downstream: pb.Tariff, lines: int) -> Rate:
     """The rate of an order under both tariffs, usable or not."""
     ratio = Fraction(upstream.markup_num, upstream.markup_den)
-    if downstream.markup_num > 0:
-        ratio /= Fraction(downstream.markup_num, downstream.markup_den)
+    below = Fraction(downstream.markup_num, downstream.markup_den)
+    ratio = ratio / below if below else max(ratio, Fraction(1))
     fee = upstream.fee - ratio * downstream.fee
     return Rate(ratio, ceil(fee) if fee >= 0 else -1, lines)
 

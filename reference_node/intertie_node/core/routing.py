@@ -109,12 +109,9 @@ def _leads_on(world: World, route: Route, upstream: Link, now: int) -> bool:
 
 
 def _relay_terms(world: World, route: Route) -> tuple[int, int, int] | None:
-    """Markup and fee towards the next grid: the downstream ones times and plus this grid's own.
-
-    None where no tariff can be named: of a markup of 0 no multiple covers anything (RFC 0011, section 3.4).
-    """
+    """Markup and fee towards the next grid: the downstream ones times and plus this grid's own."""
     tariff = world.links[route.link].ledger.tariffs[THEM].get(route.tariff_seq)
-    if tariff is None or not tariff.markup_num:
+    if tariff is None:
         return None
     settings = world.settings
     own = Fraction(settings.markup_num, settings.markup_den)

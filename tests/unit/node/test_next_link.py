@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
 from tests.kit.line import ECHO
 from tests.unit.node.test_sharing import Delta, refused
 
-from intertie_node.core.ledger import THEM
-from intertie_node.core.routing import _relay_terms, _relayable
+from intertie_node.core.routing import _relayable
 
 
 def test_an_order_too_long_for_the_next_link_is_refused() -> None:
@@ -35,14 +33,3 @@ def test_an_origin_is_sold_on_only_once_one_of_its_offers_is_held() -> None:
     offer = catalog.find(ECHO)
     del catalog.offers[offer.digest]
     assert _relayable(delta.hub.world, link) == []
-
-
-def test_what_is_sold_for_a_fee_alone_is_not_sold_on() -> None:
-    """Its own markup would be 0 too: no quantity would be bounded by what is reserved upstream."""
-    delta = Delta(upstreams=1)
-    world, link = delta.hub.world, delta.hub.link(delta.upstreams[0])
-    (route,) = _relayable(world, link)
-    assert _relay_terms(world, route) is not None
-    tariffs = world.links[route.link].ledger.tariffs[THEM]
-    tariffs[route.tariff_seq] = replace(tariffs[route.tariff_seq], markup_num=0, fee=4)
-    assert _relay_terms(world, route) is None

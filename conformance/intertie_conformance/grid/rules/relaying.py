@@ -37,10 +37,6 @@ class RelayingRules:
         """(numerator, denominator, fee) of the tariff for an origin that is reached under another one."""
         return relays.resold(downstream, *self.own_markup())
 
-    def sells_on(self, downstream: pb.Tariff) -> bool:
-        """Only what a tariff can cover."""
-        return downstream.markup_num > 0
-
     def check_relayed(self, link: Link, hold: Hold, data: bytes, offer: Offered) -> None:
         """What every order must keep, the place left out: that is checked later. Raises: Refusal."""
         rules: Any = self
