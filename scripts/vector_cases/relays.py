@@ -24,8 +24,7 @@ def _tariff(tariff: Tariff) -> Case:
 def _rate(upstream: Tariff, downstream: Tariff) -> tuple[Fraction, Fraction]:
     """Return the ratio and the own fee before it is rounded up."""
     ratio = Fraction(*upstream[:2])
-    if downstream[0]:
-        ratio /= Fraction(*downstream[:2])
+    ratio = ratio / Fraction(*downstream[:2]) if downstream[0] else max(ratio, Fraction(1))
     return ratio, upstream[2] - ratio * downstream[2]
 
 
@@ -37,6 +36,8 @@ def _rates() -> list[Case]:
         ("chained", "Two markups in a row; the downstream fee is marked up too.", (121, 100, 21), (11, 10, 5)),
         ("fraction", "An own fee that is no whole number is rounded up.", (4, 3, 10), (1, 1, 1)),
         ("exact", "The upstream fee just covers the downstream one.", (3, 2, 3), (1, 1, 2)),
+        ("fee-alone", "Downstream costs a fee alone: one to one, less the fees.", (0, 1, 10), (0, 1, 4)),
+        ("fee-alone-now", "The same under an upstream tariff of before.", (11, 10, 5), (0, 1, 4)),
         ("terms", "The ratio is given in lowest terms.", (10, 4, 0), (5, 4, 0)),
     )
     for name, text, upstream, downstream in rows:
