@@ -15,7 +15,8 @@ ITEM_OVERHEAD = 16
 def fitting(event: Event, inline_bytes: int) -> Event | None:
     """What is sent of an event to a side that takes so many bytes inline: twice that is its largest event.
 
-    A durable event beyond it is named as a gap, so that its number is not missing; any other is left out.
+    In place of a durable event beyond it stands a gap without end: its reader cannot have the whole output any more.
+    Any other is left out.
     """
     size = event.ByteSize()
     if size <= 2 * inline_bytes:
@@ -27,7 +28,7 @@ def fitting(event: Event, inline_bytes: int) -> Event | None:
         message=f"Event {event.number} is larger than the way to its reader takes.",
         metadata={"size": str(size), "limit": str(2 * inline_bytes)},
     )
-    return Event(order_seq=event.order_seq, at=event.at, gap=Gap(first=event.number, last=event.number, problem=why))
+    return Event(order_seq=event.order_seq, at=event.at, gap=Gap(first=event.number, problem=why))
 
 
 class Outbox:
