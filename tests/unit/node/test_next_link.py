@@ -29,7 +29,7 @@ def test_an_origin_is_sold_on_only_once_one_of_its_offers_is_held() -> None:
     delta = Delta(upstreams=1)
     (north,) = delta.upstreams
     link, catalog = delta.hub.link(north), delta.hub.world.catalog
-    assert [route.grid for route in _relayable(delta.hub.world, link)] == ["south.example"]
+    assert [route.grid for route in _relayable(delta.hub.world, link, delta.net.now)] == ["south.example"]
     offer = catalog.find(ECHO)
     del catalog.offers[offer.digest]
-    assert _relayable(delta.hub.world, link) == []
+    assert _relayable(delta.hub.world, link, delta.net.now) == []
