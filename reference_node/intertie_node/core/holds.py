@@ -126,8 +126,8 @@ class Hold(Struct):
 
     @property
     def refused(self) -> bool:
-        """True while a refusal stands that neither withdraw nor credit has settled."""
-        return any(c.refused for c in self.claims) and self.agreed < self.posted
+        """True while a refusal stands, also one without effect: it may still be withdrawn (RFC 0007, section 3.8)."""
+        return any(c.refused for c in self.claims)
 
     def grant_at(self, seen: int) -> int:
         """Cumulative grant as of `seen` in the payer's log."""

@@ -292,6 +292,18 @@ def test_a_late_refusal_of_a_forgotten_charge_is_late() -> None:
     assert refusal(ledger, 10) == "REFUSE_LATE"
 
 
+def test_a_hold_is_kept_while_a_refusal_stands_so_that_a_withdrawal_is_judged_by_the_logs() -> None:
+    ledger = ledger_of(S.OPEN, claimed=True)
+    assert refusal(ledger, 5) is None
+    assert judged(ledger, PROVIDER, 10, "charge", 9, quantities=[40, 0], amount=40, final=True) is None
+    ledger.signed(PAYER, 10)
+    assert ledger.settle(PAYER, 10) == 40
+    assert not ledger.forget((PAYER, 1))
+    assert refusal(ledger, 5, withdraw=True) is None
+    assert ledger.settle(PAYER, 10) == 40
+    assert ledger.forget((PAYER, 1))
+
+
 def test_the_next_valid_charge_replaces_a_refused_one() -> None:
     ledger = ledger_of(S.OPEN, claimed=True)
     assert refusal(ledger, 5) is None
