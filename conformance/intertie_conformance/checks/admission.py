@@ -59,7 +59,7 @@ async def checks_in_order(stage: Stage) -> None:
 @check("IT-INV-022", role="consumer", refusal=True, consumer=True)
 async def budget_at_once(stage: Stage) -> None:
     """Of requests that come at once no more are taken than the budget has room for."""
-    me = other(stage)
+    me = await other(stage)
     account = await me.account()
     share = (account.budget - account.reserved - account.spent) // 3
     wanted = [me.wants("delay", {"ms": 60_000}, max_charge=share) for _ in range(12)]
@@ -113,7 +113,7 @@ async def place_of(me: Client) -> str:
 @check("IT-INV-146", role="consumer", consumer=True)
 async def account_of_one_moment(stage: Stage) -> None:
     """While invocations end one after another, reserved and spent always fit each other."""
-    me = other(stage)
+    me = await other(stage)
     before = await me.account()
     count, share, cost = 8, 1_000, 10
     wanted = [me.wants("delay", {"ms": 40 * step}, max_charge=share) for step in range(1, count + 1)]

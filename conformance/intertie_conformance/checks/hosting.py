@@ -96,7 +96,7 @@ async def peerings_in_a_row(stage: Stage) -> None:
 @check("IT-CNF-035", role="consumer", consumer=True)
 async def both_accounts(stage: Stage) -> None:
     """The consumer face serves both accounts, each with its own budget."""
-    one, two = Client(stage, stage.target.table.token), other(stage)
+    one, two = Client(stage, stage.target.table.token), await other(stage)
     for consumer in (one, two):
         await consumer.done(consumer.wants("echo", {"x": 1}))
     names = {(await consumer.account()).account for consumer in (one, two)}

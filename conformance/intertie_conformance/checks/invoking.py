@@ -59,7 +59,7 @@ async def without_token(stage: Stage) -> None:
 @check("IT-INV-005", role="consumer", refusal=True, consumer=True)
 async def of_another_account(stage: Stage) -> None:
     """An invocation of another account does not exist, and its id is free."""
-    me, they = client(stage), other(stage)
+    me, they = client(stage), await other(stage)
     wanted = me.wants("ask")
     mine = me.invoke(wanted)
     await mine.wait(mine.events, "an input request")
@@ -141,7 +141,7 @@ async def same_again(stage: Stage) -> None:
 @check("IT-INV-016", role="consumer", consumer=True)
 async def once_only(stage: Stage) -> None:
     """A repeated request, while it runs and afterwards, reserves nothing and costs nothing."""
-    me = other(stage)
+    me = await other(stage)
     before = await me.account()
     wanted = me.wants("ask")
     first, second = me.invoke(wanted), me.invoke(wanted)

@@ -67,7 +67,7 @@ async def as_it_stands(stage: Stage) -> None:
 @check("IT-INV-142", role="consumer", consumer=True)
 async def own_newest_first(stage: Stage) -> None:
     """List has the account's own invocations alone, newest first, each once, on pages of the size asked for."""
-    me, they = client(stage), other(stage)
+    me, they = client(stage), await other(stage)
     foreign = await ran(they, 3)
     mine = await ran(me, 7)
     found = await pages(me, 3)
@@ -103,7 +103,7 @@ async def page_sizes(stage: Stage) -> None:
 @check("IT-INV-144", role="consumer", consumer=True)
 async def last_page(stage: Stage) -> None:
     """The last page, and only that one, has no token, also if it is full."""
-    me = other(stage)
+    me = await other(stage)
     await ran(me, 4, "refuse")
     states = [TASK_STATE_REJECTED]
     count = sum(len(page.invocations) for page in await pages(me, 100, states=states))
