@@ -224,10 +224,9 @@ class Chain:
         await self.payer.wait(lambda: self.tariff[0] != before, "a tariff that follows the executor's", 10)
 
     async def sell_again(self) -> None:
-        """Sell as before; wait until the target sells it on."""
-        self.payer.routes.clear()
+        """Sell as at first, after a tariff without a markup; wait until the target's own has followed."""
         self.shop.sell()
-        await self.known()
+        await self.payer.wait(lambda: self.tariff[1].markup_num > 0, "a tariff that follows the executor's", 10)
 
     def make(self, name: str, value: object, **changes: Any) -> tuple[pb.Order, bytes]:
         """A sound upstream order of an offer of the executor, but for the changes, and its input."""
