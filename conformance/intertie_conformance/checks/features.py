@@ -29,7 +29,7 @@ UNKNOWN_FIELD = b"\xfa\xff\x03\x03abc"
 """A field of a number that no message of version 1 has."""
 
 
-@check("IT-VER-002", role="hostile peer", refusal=True, consumer=True)
+@check("IT-VER-002", role="hostile peer", consumer=True)
 async def unknown_values(stage: Stage) -> None:
     """Enumeration values that nobody knows are not taken for others: no kind is found, no end is agreed to."""
     market = await opened(stage)
@@ -67,19 +67,17 @@ async def features_had(stage: Stage) -> None:
     stage.saw("seven offers state what they have")
 
 
-@check("IT-VER-016", role="honest peer", refusal=True)
+@check("IT-VER-016", role="honest peer")
 async def transfer_unbuilt(stage: Stage) -> None:
     """Transfer is answered with UNSUPPORTED_FEATURE; SyncCatalog on the same connection is answered."""
     peer = await (await stage.peer()).up()
-    call: Any = peer.channel.stream_stream(
+    method: Any = peer.channel.stream_stream(
         "/intertie.v1.LinkService/Transfer",
         request_serializer=lk.TransferRequest.SerializeToString,
         response_deserializer=lk.TransferResponse.FromString,
-    )(timeout=max(stage.patience, 1.0))
+    )
     try:
-        await call.write(lk.TransferRequest(digest=bytes(34)))
-        await call.done_writing()
-        async for _ in call:
+        async for _ in method([lk.TransferRequest(digest=bytes(34))], timeout=max(stage.patience, 1.0)):
             fail("UNSUPPORTED_FEATURE", "an answer")
         fail("UNSUPPORTED_FEATURE", "an end without a word")
     except grpc.aio.AioRpcError as error:

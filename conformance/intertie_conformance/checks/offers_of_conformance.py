@@ -310,7 +310,7 @@ async def fails_as_asked(stage: Stage) -> None:
         stage.saw(f"failed both ways with {message!r}")
 
 
-@check("IT-CNF-021", role="honest peer", refusal=True)
+@check("IT-CNF-021", role="honest peer")
 async def refuses(stage: Stage) -> None:
     """Refuse rejects every well-formed order with PERMISSION_DENIED and the message."""
     peer = await (await stage.peer()).up()

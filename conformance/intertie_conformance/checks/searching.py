@@ -326,7 +326,7 @@ async def bare_names(stage: Stage) -> None:
     stage.saw("a bare name leads to an own offer only")
 
 
-@check("IT-CAT-102", role="consumer", refusal=True, consumer=True)
+@check("IT-CAT-102", role="consumer", consumer=True)
 async def unresolved(stage: Stage) -> None:
     """A call of a reference that leads nowhere is refused with OFFER_UNKNOWN."""
     for name in ("nobody.example/x", f"{stage.target.grid}/nothing", "nothing", ""):

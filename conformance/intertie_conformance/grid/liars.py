@@ -113,22 +113,22 @@ def _silent(_: Any, *__: Any, **___: Any) -> None:
     return None
 
 
-def _silence(rules: type[Rules]) -> Callable[[], Rules]:
-    """Make every rule that only refuses silent."""
-    made: dict[str, Any] = {}
+def _silence(rules: type[Rules], lies: Mapping[str, Any]) -> Callable[[], Rules]:
+    """Make every rule that only refuses silent; `lies` are further rules, by name, that say yes."""
+    made: dict[str, Any] = dict(lies)
     for name, rule in inspect.getmembers(Rules, inspect.isfunction):
         source = inspect.getsource(rule)
         returns = inspect.signature(rule, eval_str=False).return_annotation
         if name not in KEPT and returns == "None" and "raise " in source:
-            made[name] = _silent
+            made.setdefault(name, _silent)
     return type("Yes", (rules,), made)
 
 
 class YesSayer(Grid):
     """Says yes to everything, to proposals that it cannot read as well."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, _silence(_Yes)())
+    def __init__(self, name: str, lies: Mapping[str, Any]) -> None:
+        super().__init__(name, _silence(_Yes, lies)())
 
     def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
         """Accepted."""
@@ -138,8 +138,8 @@ class YesSayer(Grid):
             return dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=request.agreement)
 
 
-LIARS: Final[Mapping[str, Callable[[str], Grid]]] = {
-    "closes every stream": Closer,
-    "answers everything with an error": Refuser,
+LIARS: Final[Mapping[str, Callable[[str, Mapping[str, Any]], Grid]]] = {
+    "closes every stream": lambda name, _: Closer(name),
+    "answers everything with an error": lambda name, _: Refuser(name),
     "says yes to everything": YesSayer,
 }
