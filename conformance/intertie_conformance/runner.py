@@ -71,9 +71,9 @@ class Runner:
         """Checks in a row in which the target gave no answer."""
         self._ends = time.monotonic() + config.suite.limit_s
 
-    async def run(self, checks: Iterable[Check]) -> list[Outcome]:
-        """The outcome of each check, in the order given."""
-        turns = {True: asyncio.Semaphore(BESIDE), False: asyncio.Semaphore(ABREAST)}
+    async def run(self, checks: Iterable[Check], abreast: int = ABREAST) -> list[Outcome]:
+        """The outcome of each check, in the order given; `abreast` quick ones run at a time."""
+        turns = {True: asyncio.Semaphore(BESIDE), False: asyncio.Semaphore(abreast)}
         return await asyncio.gather(*(self._in_turn(turns[found.slow], found) for found in checks))
 
     async def exercise(self) -> None:

@@ -41,6 +41,7 @@ YES_TOO: Final = frozenset(
         "routes.LongUnits",
         "routes.TakesExtras",
         "routes.UnitsTwice",
+        "routes.LatestChain",
         "routes.UnsignedRoots",
     }
 )
@@ -140,7 +141,7 @@ async def judge(
         runner = Runner(target, config, seed)
         if watch:
             await runner.exercise()
-        outcomes = await runner.run(checks)
+        outcomes = await runner.run(checks, abreast=1)
         return outcomes + (runner.observer.outcomes() if watch else [])
     finally:
         await target.stop()

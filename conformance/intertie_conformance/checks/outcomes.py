@@ -136,9 +136,7 @@ async def asks_for_result(stage: Stage) -> None:
     sale.chunk(1)
     await sale.hears(1)
     sale.charge(b"x")
-    await sale.shop.wait(lambda: sale.said("resume"), "a resume", 4.5)
-    if sale.said("resume")[-1].resume.after_seq != 1:
-        fail("a resume after event 1", sale.said("resume")[-1])
+    await sale.shop.wait(lambda: any(e.resume.after_seq == 1 for e in sale.said("resume")), "a resume after 1", 4.5)
     sale.result(2)
     await sale.ends("COMPLETED")
 
