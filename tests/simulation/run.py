@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 import tomllib
@@ -53,12 +54,17 @@ def play_seed(seed: int) -> Result:
     return play(draw(seed))
 
 
+def silence() -> None:
+    """What nodes log is not looked at: worlds run faster without."""
+    logging.disable(logging.CRITICAL)
+
+
 def campaign(seeds: Iterable[int], jobs: int) -> Iterator[Result]:
     """Run many seeds on several processes, in any order."""
     if jobs <= 1:
         yield from map(play_seed, seeds)
         return
-    with get_context("spawn").Pool(jobs) as pool:
+    with get_context("spawn").Pool(jobs, silence) as pool:
         yield from pool.imap_unordered(play_seed, seeds, chunksize=2)
 
 
@@ -157,6 +163,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--no-shrink", action="store_true", help="do not look for the shortest plan")
     args = parser.parse_args()
+    silence()
     return run_one(args) if args.seed is not None else run_many(args)
 
 

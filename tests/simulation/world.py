@@ -8,7 +8,6 @@ two runs of one plan are the same run: `trace` is the digest of everything said,
 from __future__ import annotations
 
 import heapq
-import logging
 from collections.abc import Callable
 from hashlib import sha256
 from random import Random
@@ -44,7 +43,6 @@ class Simulation(Network):
 
     def __init__(self, plan: Plan, keep_trace: bool = False) -> None:
         super().__init__()
-        logging.disable(logging.CRITICAL)
         keep_verifications()
         self.plan = plan
         self.start = START
