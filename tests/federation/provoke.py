@@ -88,7 +88,7 @@ async def cancels(scene: Scene) -> None:
     async def stopping() -> None:
         await asyncio.sleep(0.3)
         with contextlib.suppress(IntertieError):
-            await until("the work is stopped", lambda: _patient(stop), 12)
+            await until("the work is stopped", lambda: _patient(stop), 30)
 
     await asyncio.gather(delayed(), stopping(), calls(scene))
 

@@ -1,10 +1,7 @@
-"""The kill matrix: honest grid all PASS, every mutant killed, no PASS that a liar has not earned."""
+"""What the kill matrix is made of has no holes; `make selftest` runs it, alone."""
 
 from __future__ import annotations
 
-import pytest
-
-from intertie_conformance import selftest
 from intertie_conformance.checks import all_checks
 from intertie_conformance.mutants import all_mutants
 from intertie_conformance.passive import all_rules
@@ -13,15 +10,6 @@ from intertie_conformance.unseen import unseen
 
 WHOLE_AREAS = ("ENC", "LNK")
 """Areas in which nothing that binds is without check, mutant or reason."""
-
-
-@pytest.mark.timeout(300)
-def test_the_suite_catches_every_mutant_and_believes_no_liar() -> None:
-    matrix = selftest.run("selftest")
-    print(f"killed / testable / total: {matrix.figures}")
-    assert matrix.faults == []
-    assert matrix.honest
-    assert set(matrix.unearned) == {"closes every stream", "answers everything with an error", "says yes to everything"}
 
 
 def test_whole_areas_have_no_holes() -> None:
