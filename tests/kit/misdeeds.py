@@ -16,7 +16,6 @@ from intertie.digests import salted
 from intertie.keys import PrivateKey
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
-from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event
 from intertie.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_WORKING
 from intertie_node.core.catalog import KnownOffer
@@ -468,13 +467,6 @@ def _charge_twice(rogue: Rogue, seq: int) -> int:
     body = rogue.claim(seq, {"order": 1})
     _charge(rogue, body)
     return _charge(rogue, body)
-
-
-def _reject_after_charge(rogue: Rogue, seq: int) -> int:
-    _charge(rogue, rogue.claim(seq, {"llm.output.token": 100}, final=False))
-    made = rogue.write(K.ENTRY_KIND_REJECT, reject={"order_seq": seq, "problem": Problem(reason="NODE_BUSY")})
-    rogue.say()
-    return made
 
 
 AFTER_END: Mapping[str, Misdeed] = {

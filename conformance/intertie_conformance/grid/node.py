@@ -45,7 +45,6 @@ from intertie_conformance.wire.digests import multihash
 from intertie_conformance.wire.refusal import Refusal
 
 K = pb.EntryKind
-OPEN_WITHIN_S = 10.0
 
 
 class Grid:

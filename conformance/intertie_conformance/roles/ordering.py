@@ -11,7 +11,7 @@ import grpc
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.metering_pb2 import PriceLine
-from intertie_conformance.grid.account import ME, THEM, State
+from intertie_conformance.grid.account import THEM
 from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.grid.fetching import fetch_offers
 from intertie_conformance.grid.identity import now_ms
@@ -142,11 +142,6 @@ async def still_sells(peer: Peer) -> None:
     """The positive control of refused orders and entries: an echo on the same link is done and charged."""
     seq = await order(peer, "echo", {"control": 1})
     await expect_charged(peer, seq)
-
-
-def hold_is(peer: Peer, seq: int, state: State) -> bool:
-    """Whether an own order's hold is in a state, by the suite's own account."""
-    return peer.logs.account.holds[ME, seq].state is state
 
 
 async def when(peer: Peer, look: Callable[[], bool], what: str, seconds: float | None = None) -> None:

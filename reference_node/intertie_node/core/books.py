@@ -87,10 +87,6 @@ class Books:
         account.spent += spent
         self._changed_accounts.add(name)
 
-    def spend_late(self, name: str, amount: int) -> None:
-        """Charge what became known after the reservation had ended."""
-        self.release(name, 0, amount)
-
     def transfer(
         self, fx: Effects, debit: str, credit: str, amount: int, asset: str, origin: tuple[str, int, int, str]
     ) -> None:

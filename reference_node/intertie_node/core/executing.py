@@ -37,7 +37,7 @@ def start(world: World, inv: Invocation, fx: Effects) -> None:
     world.at(inv.spec.deadline, "deadline", inv.key)
     spec = inv.spec
     name = spec.offer.partition("/")[2]
-    fx.work.append(StartWork(inv.key, name, spec.input, spec.media_type, spec.deadline, inv.last_event))
+    fx.work.append(StartWork(inv.key, name, spec.input, spec.media_type, spec.deadline))
 
 
 def recover(world: World, inv: Invocation, fx: Effects) -> None:

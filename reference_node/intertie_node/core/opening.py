@@ -84,7 +84,6 @@ class Plan(Struct, frozen=True):
     """Own entries above this are resent to the other side."""
     return_after: int
     """Entries of the other's log above this are returned to it."""
-    return_upto: int
     own_target: int
     """The own log is whole when it reaches this seq."""
     other_target: int
@@ -110,7 +109,6 @@ def plan(own_seq: int, other_seq: int, theirs: lk.Open) -> Plan:
     return Plan(
         resend_after=min(theirs.other.seq, own_seq),
         return_after=min(theirs.own.seq, other_seq),
-        return_upto=other_seq,
         own_target=max(own_seq, theirs.other.seq),
         other_target=max(other_seq, theirs.own.seq),
     )

@@ -189,7 +189,6 @@ class OrderSink:
         """Highest durable event that has passed; where a resume starts."""
         self.asked_after = -1
         """Where the last resume began that was asked for because events were missing."""
-        self.expecting = True
         self.needed = 0
         """Grant that the provider has asked for, as an upstream amount; asked for again when a link is back."""
         self.delivered: bytes | None = None

@@ -17,8 +17,6 @@ class StartWork(Struct, frozen=True):
     media_type: str
     deadline: int
     """Milliseconds since the Unix epoch at which work is stopped."""
-    prior_events: int = 0
-    """Durable events that an earlier run of this invocation left."""
 
 
 class StopWork(Struct, frozen=True):
@@ -27,12 +25,6 @@ class StopWork(Struct, frozen=True):
     invocation: str
     reason: str
     """CANCELED or DEADLINE_EXCEEDED (registry/errors.toml)."""
-
-
-class ResumeWork(Struct, frozen=True):
-    """A run that waited for a higher grant may go on."""
-
-    invocation: str
 
 
 class GiveInput(Struct, frozen=True):
@@ -71,12 +63,6 @@ class CloseLink(Struct, frozen=True):
     connection: Any
     reason: str
     message: str
-
-
-class Halt(Struct, frozen=True):
-    """A planted crash point or an unrecoverable fault: the process ends here."""
-
-    reason: str
 
 
 class FetchOffers(Struct, frozen=True):

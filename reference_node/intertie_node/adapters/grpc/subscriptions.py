@@ -15,7 +15,6 @@ MAX_QUEUED_BYTES = 64 << 20
 """A stream whose consumer leaves more unread than this is cut."""
 FRAME_BYTES = 240 * 1024
 MAX_FRAME_BYTES = 256 * 1024
-EARLY_CREDIT_BYTES = 16 * 1024
 
 
 class Mailbox:
