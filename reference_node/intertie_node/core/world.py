@@ -45,7 +45,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     tariff_lifetime_ms: int = 3_600_000
     hop_limit: int = 8
     max_input_bytes: int = 1 << 20
-    inline_bytes: int = 16 * 1024
     event_credit: int = 64 * 1024
     max_timeout_ms: int = 3_600_000
     max_invocations: int = 16_384
@@ -127,8 +126,6 @@ class World:
         self.finished: list[tuple[Invocation, End, Energy | None]] = []
         """Own work that ended in this batch: proven and claimed at its end."""
         self.draining = False
-        self.max_event_bytes = 2 * own.limits.inline_bytes
-        """Largest event that is taken from a peer: with its payload it must fit every other peer's frames."""
         self.uses: dict[str, dict[str, Use]] = {}
         """Uses counted in this batch: downstream link → upstream link, "" for consumers."""
         self.ways: dict[tuple[bytes, str], list[Any]] = {}

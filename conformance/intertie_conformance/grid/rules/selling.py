@@ -63,8 +63,9 @@ class SellingRules:
             raise Refusal("HOP_LIMIT", "The path or hop limit of an order is above 16.")
 
     def order_size(self, link: Link, hold: Hold, data: bytes) -> None:
-        """The input is not too large."""
-        if max(hold.order.input.size, len(data)) > LIMITS["inline_bytes"].default:
+        """The input is not larger than was declared."""
+        rules: Any = self
+        if max(hold.order.input.size, len(data)) > rules.own_limits().inline_bytes:
             raise Refusal("INPUT_TOO_LARGE", "The input is too large.")
 
     def order_input(self, link: Link, hold: Hold, data: bytes) -> None:
