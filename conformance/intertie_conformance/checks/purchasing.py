@@ -186,6 +186,25 @@ async def repeated_reply(stage: Stage) -> None:
     await sale.ends("COMPLETED")
 
 
+@check("IT-INV-095", role="executor", consumer=True)
+async def kept_reply(stage: Stage) -> None:
+    """A reply to a link that is down is said once it is open, and again at every opening, the first one each time."""
+    sale = await sold_alone(stage)
+    await sale.asks(1)
+    await sale.shop.hang_up()
+    await sale.me.reply(sale.wanted.id, b'{"first":1}', request=1, id="r-1")
+    for _ in range(2):
+        await sale.shop.up()
+        said = (await sale.heard_by_target("input_reply"))[-1].input_reply
+        if (said.request, said.payload.data, said.id) != (1, b'{"first":1}', "r-1"):
+            fail("the first reply to request 1", said)
+        await sale.shop.hang_up()
+    stage.saw("the reply came with two openings")
+    await sale.shop.up()
+    sale.finish(b"", 2)
+    await sale.ends("COMPLETED")
+
+
 @check("IT-INV-103", role="executor", consumer=True)
 async def raises_grants(stage: Stage) -> None:
     """A grant is raised to the greater of what is asked and twice what is granted, at most to the maximum charge."""

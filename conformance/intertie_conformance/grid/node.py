@@ -300,6 +300,7 @@ class Grid:
         self.advertise(link)
         self.seller.reopened(link)
         self.buyer.resume(link)
+        self.buyer.reopened(link)
         self.relay.opened(link)
 
     def advertise(self, link: Link) -> None:

@@ -145,9 +145,9 @@ class Market(Peer):
         return Offered.of(made.SerializeToString())
 
     def root(self, *offers: Offered, origin: Identity | None = None, **changes: Any) -> bytes:
-        """A signed root of offers; from now on they are served."""
+        """A signed root of offers, its version two above the one before; from now on they are served."""
         now = now_ms()
-        self._version = max(self._version + 1, now)
+        self._version = max(self._version + 2, now)
         digests = {offer.digest for offer in offers}
         sealed = seal_root(origin or self.me, now, digests, **{"version": self._version, **changes})
         self.serve(sealed, *offers)
