@@ -141,7 +141,7 @@ class Relay:
             stated, held = route.stated, any(digest in routes.offers for digest in route.root.offers)
             if not held or not link.rules.tells(link, route):
                 continue
-            if not link.rules.still_open(link, route):
+            if not link.rules.still_open(link, route) or not link.rules.statable(route.tariff):
                 continue
             fields = OriginRoute()
             fields.CopyFrom(stated)

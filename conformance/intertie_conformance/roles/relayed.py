@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -126,13 +127,13 @@ async def executors(stage: Stage, count: int, **terms: Any) -> list[Executor]:
     return made
 
 
-async def executor(stage: Stage, *, inline_bytes: int = 0, **terms: Any) -> Executor:
+async def executor(stage: Stage, *, limits: Mapping[str, int] | None = None, **terms: Any) -> Executor:
     """An executor whose link is up and that sells; with changed terms or limits always a new one."""
-    if terms or inline_bytes:
+    if terms or limits:
         (shop,) = await executors(stage, 1, **terms)
         shop.spoiled = True
-        if inline_bytes:
-            await shop.declare(inline_bytes=inline_bytes)
+        if limits:
+            await shop.declare(**limits)
     else:
         idle = _IDLE.setdefault(stage.peerings, [])
         async with _TURNS.setdefault(stage.peerings, asyncio.Lock()):

@@ -26,6 +26,8 @@ from intertie_conformance.wire.descriptors import Described, read_chain
 from intertie_conformance.wire.refusal import Refusal
 
 STOP_S: Final = 10.0
+MEET_S: Final = 10.0
+"""How long the first answer may take."""
 
 
 class Unreachable(Exception):
@@ -69,7 +71,7 @@ class Target:
             await self._start()
         self.certificate = await self._shown()
         try:
-            answer = await self.directory().GetDescriptor(dr.GetDescriptorRequest(), timeout=self.suite.answer_s)
+            answer = await self.directory().GetDescriptor(dr.GetDescriptorRequest(), timeout=MEET_S)
             self.chain = list(answer.descriptors)
             self.described = read_chain(self.chain)
         except grpc.aio.AioRpcError as error:
