@@ -127,6 +127,18 @@ async def waits_for_room(stage: Stage) -> None:
         fail("admitted in their order", order)
 
 
+@check("IT-INV-161", role="hostile peer")
+async def one_at_a_time(stage: Stage) -> None:
+    """Orders of which each has room alone, but not two, are admitted one after another, however many wait."""
+    peer = await (await stage.peer(**SMALL)).up()
+    first, second = await waiting(peer, **MUCH)
+    third = await ordering.order(peer, "echo", {"x": 2}, **MUCH)
+    await acknowledged(peer, third)
+    stop(peer, first)
+    for seq in (first, second, third):
+        await ordering.expect_charged(peer, seq)
+
+
 @check("IT-INV-162", role="honest peer", slow=True)
 async def waits_too_long(stage: Stage) -> None:
     """An order that still waits at its deadline is rejected with DEADLINE_EXCEEDED."""

@@ -206,6 +206,7 @@ class Relay:
         for plan in [plan for plan in self._waiting if plan.source is link]:
             if link.rules.may_start(link, plan.hold):
                 self._waiting.remove(plan)
+                plan.hold.waits = False
                 self._begin(plan)
 
     def opened(self, link: Link) -> None:
@@ -235,6 +236,7 @@ class Relay:
         if link.rules.may_start(link, hold):
             self._begin(plan)
         else:
+            hold.waits = True
             self._waiting.append(plan)
         return True
 

@@ -43,7 +43,7 @@ class Workplace(Protocol):
         """Send events."""
         ...
 
-    def has_room(self) -> bool:
+    def has_room(self, hold: Hold) -> bool:
         """Whether no more than max_unagreed is at stake."""
         ...
 
@@ -101,8 +101,8 @@ class Job:
         cost = self.link.rules.price_usage(self.hold, usage)
         if cost > self.hold.order.max_charge:
             raise self.link.rules.exhausted(cost)
-        rules, link = self.link.rules, self.link
-        while not (rules.within_grant(self.hold, cost) and rules.within_unagreed(self.hold, cost, link.has_room())):
+        rules, link, hold = self.link.rules, self.link, self.hold
+        while not (rules.within_grant(hold, cost) and rules.within_unagreed(hold, cost, link.has_room(hold))):
             self.moved.clear()
             self.claim(self.usage)
             if not rules.within_grant(self.hold, cost) and self.needs != cost:
@@ -260,6 +260,7 @@ class Seller:
         job = self.jobs[link.genesis, hold.seq] = Job(link, hold, offer, data)
         job.credit = link.rules.first_credit(link)
         job.siblings = lambda: self.of(link)
+        hold.waits = True
         self._waiting.append(job)
         asyncio.get_running_loop().call_later(self._left(link, hold), self._deadline, job)
         self.admit(link)
@@ -291,6 +292,7 @@ class Seller:
         for job in link.rules.by_arrival([job for job in self._waiting if job.link is link]):
             if link.rules.may_start(link, job.hold):
                 self._waiting.remove(job)
+                job.hold.waits = False
                 job.task = asyncio.create_task(self._run(job))
 
     def reject(self, link: Workplace, hold: Hold, refusal: Refusal) -> None:

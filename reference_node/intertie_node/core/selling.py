@@ -308,9 +308,10 @@ def _unwait(world: World, link: Link, inv: Invocation) -> None:
 
 
 def admit_waiting(world: World, link: Link, fx: Effects) -> None:
-    """Admit waiting orders as far as `max_unagreed` has room again."""
+    """Admit waiting orders, the first one first, as far as `max_unagreed` has room again."""
     queue = world.waiting.get(link.name)
-    while queue and link.ledger.lanes[THEM].unagreed <= link.terms.max_unagreed[THEM]:
+    stake = world.at_stake(link) if queue else 0
+    while queue and (stake := stake + world.granted(link, queue[0])) <= link.terms.max_unagreed[THEM]:
         inv = queue.pop(0)
         if inv.ended:
             continue

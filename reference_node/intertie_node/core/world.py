@@ -16,6 +16,7 @@ from intertie_node.core.books import Books
 from intertie_node.core.catalog import Catalog, KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.invocations import End, Invocation, Spec
+from intertie_node.core.ledger import THEM
 from intertie_node.core.link import Link, OwnSide
 from intertie_node.core.pinning import PeerSide
 from intertie_node.core.schedule import Schedule
@@ -138,6 +139,16 @@ class World:
     def fingerprint(self) -> bytes:
         """This grid's fingerprint."""
         return self.own.fingerprint
+
+    def granted(self, link: Link, inv: Invocation) -> int:
+        """The grant of an order of the peer, minor units; 0 once its hold has ended."""
+        hold = link.ledger.holds.get((THEM, inv.source.order[2])) if inv.source.order is not None else None
+        return hold.granted if hold is not None else 0
+
+    def at_stake(self, link: Link) -> int:
+        """What counts against the peer's `max_unagreed`, minor units, orders that wait left out."""
+        waiting = sum(self.granted(link, inv) for inv in self.waiting.get(link.name, ()))
+        return link.ledger.lanes[THEM].unagreed - waiting
 
     # -- invocations ------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from intertie_conformance.grid.account import Hold
     from intertie_conformance.grid.catalog import Offered
@@ -146,7 +146,11 @@ class SellingRules:
 
     def may_start(self, link: Link, hold: Hold) -> bool:
         """An order that does not fit max_unagreed now waits."""
-        return link.has_room()
+        return link.has_room(hold)
+
+    def behind(self, hold: Hold, holds: Iterable[Hold]) -> int:
+        """Grants of orders that wait behind one: they count against none before them."""
+        return sum(other.granted for other in holds if other.waits and other.seq > hold.seq)
 
     def price_usage(self, hold: Hold, usage: Mapping[str, int]) -> int:
         """What usage costs under the order's own lines."""
