@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from intertie.v1 import directory_pb2 as dr
 from intertie.v1 import link_pb2 as lk
 from intertie_conformance import selftest
 from intertie_conformance.checks import Check, all_checks
@@ -39,6 +40,27 @@ class Flooding(Hanging):
             stream.send(lk.Frame(ping=number + 1, inputs=[lk.OrderInput(data=bytes(16_000))]).SerializeToString())
 
 
+class Deliberate(Grid):
+    """Accepts proposals some time after they have come."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.first: dict[bytes, float] = {}
+
+    def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
+        came = self.first.setdefault(request.agreement, time.monotonic())
+        if time.monotonic() < came + 1.0:
+            return dr.ProposeResponse(state=dr.PROPOSAL_STATE_PENDING)
+        return super().proposed(request)
+
+
+class Undecided(Grid):
+    """Never accepts a proposal."""
+
+    def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
+        return dr.ProposeResponse(state=dr.PROPOSAL_STATE_PENDING)
+
+
 def quick(prefix: str) -> list[Check]:
     return [check for check in all_checks() if check.name.startswith(prefix) and not check.slow]
 
@@ -53,6 +75,19 @@ async def test_a_target_that_hangs_or_floods_gets_verdicts(kind: type[Grid]) -> 
     assert {o.verdict for o in outcomes} == {Verdict.FAIL} or {o.check for o in outcomes if not o.is_red} <= {
         "opening.unknown_features"
     }
+
+
+async def test_a_target_that_decides_later_is_waited_for() -> None:
+    checks = quick("opening.")[:2]
+    outcomes = await selftest.judge(Deliberate("slow.example"), checks, "seed", watch=False)
+    assert [o.verdict for o in outcomes] == [Verdict.PASS, Verdict.PASS]
+
+
+async def test_a_target_that_never_decides_is_waited_for_once() -> None:
+    checks, began = quick("opening.")[:4], time.monotonic()
+    outcomes = await selftest.judge(Undecided("never.example"), checks, "seed", watch=False)
+    assert time.monotonic() - began < 15
+    assert {(o.verdict, o.got[:22]) for o in outcomes} == {(Verdict.FAIL, "PROPOSAL_STATE_PENDING")}
 
 
 async def test_a_target_that_dies_gets_verdicts() -> None:
