@@ -16,6 +16,8 @@ from intertie_conformance.config import Config, SuiteTable, TargetTable
 from intertie_conformance.grid.invocations import OTHER_TOKEN, TOKEN
 from intertie_conformance.grid.link import Link
 from intertie_conformance.grid.node import Grid
+from intertie_conformance.grid.routes import Route
+from intertie_conformance.grid.rules import Rules
 from intertie_conformance.grid.streams import GrpcStream
 from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.runner import Runner
@@ -88,6 +90,20 @@ async def test_a_target_that_never_decides_is_waited_for_once() -> None:
     outcomes = await selftest.judge(Undecided("never.example"), checks, "seed", watch=False)
     assert time.monotonic() - began < 15
     assert {(o.verdict, o.got[:22]) for o in outcomes} == {(Verdict.FAIL, "PROPOSAL_STATE_PENDING")}
+
+
+class Alone(Rules):
+    """Sells nothing on."""
+
+    def tells(self, link: Link, route: Route) -> bool:
+        return False
+
+
+async def test_a_target_that_does_not_relay_is_probed_and_not_failed() -> None:
+    names = ("relaying.hop_id", "relaying.longer_path", "relayed_events.events_unchanged", "resold_routes.no_loops")
+    checks = [check for check in all_checks() if check.name in names]
+    outcomes = await selftest.judge(Grid("alone.example", Alone()), checks, "seed", watch=False)
+    assert [o.verdict for o in outcomes] == [Verdict.NOT_APPLICABLE] * len(names)
 
 
 async def test_a_target_that_dies_gets_verdicts() -> None:
