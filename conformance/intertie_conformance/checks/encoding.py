@@ -253,7 +253,7 @@ async def payload_type(stage: Stage) -> None:
 @check("IT-ENC-036", role="stranger")
 async def countersigned_bytes(stage: Stage) -> None:
     """The countersigned agreement holds the proposed payload byte by byte, unknown fields and all."""
-    from intertie_conformance.grid.node import terms
+    from intertie_conformance.grid.terms import terms
 
     me = stage.peerings.identity()
     payload = terms(me, stage.target.described).SerializeToString() + UNKNOWN_FIELD

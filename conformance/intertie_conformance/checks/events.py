@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.event_pb2 import Event
@@ -254,11 +255,16 @@ async def first_reply(stage: Stage) -> None:
 
 @check("IT-INV-092", role="honest peer")
 async def reply_too_soon(stage: Stage) -> None:
-    """A reply that comes before anything was asked is ignored; the one that comes then is taken."""
-    peer = await (await stage.peer()).up()
-    made, data = await ordering.make_order(peer, "ask", {})
-    seq = peer.write(entry(K.ENTRY_KIND_ORDER, order=made), data)
+    """A reply to an order that still waits for room is ignored; the one that comes after the request is taken."""
+    peer = await (await stage.peer(proposer_max_unagreed=100)).up()
+    much: dict[str, Any] = {"max_charge": 80, "grant": 80}
+    before = await ordering.order(peer, "ask", {}, **much)
+    await peer.wait(lambda: said(peer, before), "the first order's input request")
+    seq = await ordering.order(peer, "ask", {}, **much)
     tell(peer, reply(seq, 1, {"early": 1}, "a"))
+    await quiet(peer)
+    tell(peer, reply(before, 1, {}, "c"))
+    await ordering.expect_charged(peer, before)
     await peer.wait(lambda: said(peer, seq), "an input request")
     await quiet(peer)
     if results(peer, seq):

@@ -13,8 +13,8 @@ import grpc
 
 from intertie.v1 import directory_pb2 as dr
 from intertie_conformance.grid.identity import Identity
-from intertie_conformance.grid.node import terms
 from intertie_conformance.grid.streams import GrpcStream
+from intertie_conformance.grid.terms import terms
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.shop import Door, Shop
 from intertie_conformance.roles.target import Target, Unreachable
