@@ -21,7 +21,8 @@ from intertie_conformance.grid.rules import Rules
 from intertie_conformance.grid.streams import GrpcStream
 from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.runner import Runner
-from intertie_conformance.verdicts import Outcome, Verdict
+from intertie_conformance.stage import Stage
+from intertie_conformance.verdicts import Outcome, Verdict, fail
 
 
 class Hanging(Grid):
@@ -146,6 +147,27 @@ async def test_two_runs_with_one_seed_give_the_same_verdicts() -> None:
 def _config(grid: Grid) -> Config:
     table = TargetTable(public=grid.public, token=TOKEN, other_token=OTHER_TOKEN)
     return Config(target=table, suite=SuiteTable(answer_s=0.5, peers=1))
+
+
+async def test_what_fails_is_tried_once_more_and_that_is_said() -> None:
+    tries: list[bool] = []
+
+    async def hasty(stage: Stage) -> None:
+        tries.append(True)
+        if len(tries) < 2:
+            fail("an answer", "nothing within 5 s")
+        stage.saw("an answer")
+
+    grid = Grid("again.example")
+    await grid.start()
+    target = Target(_config(grid))
+    await target.meet()
+    runner = Runner(target, _config(grid), "seed")
+    checks = [Check("IT-LNK-001", "hasty.hasty", hasty, "stranger", False, False, False)]
+    outcomes = await runner.again(await runner.run(checks), checks)
+    await target.stop()
+    await grid.stop()
+    assert [(o.verdict, o.first.got if o.first else "") for o in outcomes] == [(Verdict.PASS, "nothing within 5 s")]
 
 
 async def test_a_check_that_sees_nothing_is_no_pass() -> None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Xml
 from intertie_conformance.registry import requirements
 from intertie_conformance.reports.facts import counts, replay, run_as_data, trace_lines
 from intertie_conformance.runner import Run
+from intertie_conformance.unseen import not_observable
 from intertie_conformance.verdicts import Outcome, Verdict
 
 
@@ -81,9 +82,18 @@ def write_html(path: Path, run: Run, how: str) -> None:
         f"<title>Intertie conformance: {escape(run.target)}</title><style>{_STYLE}</style>"
         f"<h1>Intertie conformance: {escape(run.target)} {'conforms' if run.ok else 'fails'}</h1>"
         f"<p>{told}</p><p>Requirement set {escape(run.version)}, seed {escape(run.seed)}, {when}, "
-        f"{run.seconds:.1f} s</p>{stale}{body}</html>\n",
+        f"{run.seconds:.1f} s</p>{stale}{body}{_unobserved()}</html>\n",
         encoding="utf-8",
     )
+
+
+def _unobserved() -> str:
+    """Duties of which this run says nothing, with the reason."""
+    rows = "".join(
+        f"<p>{name}: {escape(requirements()[name].sentence)} <i>{escape(reason)}</i></p>"
+        for name, reason in not_observable().items()
+    )
+    return f"<details><summary>{len(not_observable())} duties that no check can observe</summary>{rows}</details>"
 
 
 def _details(outcome: Outcome, run: Run, how: str) -> str:
@@ -92,6 +102,9 @@ def _details(outcome: Outcome, run: Run, how: str) -> str:
     parts = [f"<blockquote>{escape(requirement.place)}: {escape(requirement.sentence)}</blockquote>"]
     if outcome.reason:
         parts.append(f"<p>expected failure: {escape(outcome.reason)}</p>")
+    if outcome.first is not None:
+        told = f"expected {outcome.first.expected}; got {outcome.first.got}"
+        parts.append(f"<p>tried twice; at first {escape(told)}</p>")
     if outcome.verdict is Verdict.PASS:
         parts.append("".join(f"<div>{escape(seen)}</div>" for seen in outcome.seen))
     else:
