@@ -25,6 +25,8 @@ ABREAST: Final = 3
 """Quick checks that run beside each other: most of their time is waiting for the target."""
 LONGEST_S: Final = 40.0
 """After so long a check is ended: each of its waits has a shorter bound."""
+DYING_S: Final = 0.3
+"""How long the end of a target's process is waited for when a check has failed."""
 IMPATIENT_AFTER: Final = 3
 IMPATIENT_S: Final = 0.5
 """A target that has given no answer in so many checks in a row is waited for less."""
@@ -109,8 +111,11 @@ class Runner:
     async def one(self, found: Check) -> Outcome:
         """Run one check to its verdict."""
         stage = Stage(self.target, self.peerings, self.observer, f"{self.seed}/{found.name}", self.patience)
-        began = time.monotonic()
+        began, before = time.monotonic(), await self.target.ended()
         outcome = await self._verdict(found, stage)
+        ended = await self.target.ended(DYING_S) if outcome.is_red else ""
+        if ended:
+            outcome.got = f"{ended} {'before' if before else 'during'} this check; {outcome.got}"
         try:
             await asyncio.wait_for(stage.clear(outcome.verdict is Verdict.PASS), LONGEST_S)
         except Exception as error:

@@ -58,6 +58,15 @@ class Target:
         """The target's name."""
         return self.described.grid
 
+    async def ended(self, within_s: float = 0.0) -> str:
+        """How the process that the suite has started has ended, "" if it runs; waits a little for its end."""
+        if self._process is None:
+            return ""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), within_s)
+        status = self._process.returncode
+        return "" if status is None else f"the target's process has ended with status {status}"
+
     @property
     def peer_address(self) -> str:
         """Its peer port."""
