@@ -161,6 +161,7 @@ async def outcome_unknown(stage: Stage) -> None:
     charge = await ordering.expect_charged(chain.payer, passed.above, 6.0)
     said = (charge.state, charge.problem.reason, charge.amount)
     same(stage, "the end of the order", (TASK_STATE_FAILED, "OUTCOME_UNKNOWN", 0), said)
+    await chain.shop.wait(lambda: passed.hold.state is not State.OPEN, "the end of the hold downstream")
     same(stage, "the state of the hold downstream", State.EXPIRED, passed.hold.state)
     await chain.still_relays()
 
