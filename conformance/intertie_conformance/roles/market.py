@@ -275,12 +275,13 @@ async def take_market(peerings: Peerings, **changes: Any) -> Market:
 
 async def _make(peerings: Peerings, count: int, **changes: Any) -> list[Market]:
     doors = [await _door(peerings.identity(), peerings.host) for _ in range(count)]
+    for _, server in doors:
+        peerings.at_end(partial(close_server, server))
     made = await peerings.make([door.me for door, _ in doors], Market, **changes)
     markets = [peer for peer in made if isinstance(peer, Market)]
     for market, (door, server) in zip(markets, doors, strict=True):
         market.door, market.server, door.market = door, server, market
         market.home = peerings.markets
-        peerings.at_end(partial(close_server, server))
     return markets
 
 

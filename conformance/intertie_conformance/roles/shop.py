@@ -63,9 +63,10 @@ class Door:
         self._server = await listen(self.me, self, PeerFace(self), host)
 
     async def close(self) -> None:
-        """Stop listening."""
-        if self._server is not None:
-            await close_server(self._server)
+        """Stop listening; idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            await close_server(server)
 
     def admitted(self) -> list[bytes]:
         """The target alone."""
