@@ -32,6 +32,10 @@ from intertie_node.core.ledger import THEM
 from intertie_node.core.pair import Fact
 
 OFFERS = tuple(PRICES)
+LULL = 20
+"""So many times longer hostile grids rest while the world does."""
+RAISED = 6
+"""So many open holds are granted everything at a time."""
 
 
 def keys_of(identity: Identity) -> dict[bytes, PublicKey]:
@@ -265,7 +269,7 @@ class HostileGrid:
                 self._later(face, 1, lambda: self._act(face))
                 self._act_later(face)
 
-        self.sim.after(self._rng.choice((120, 400, 900)), act)
+        self.sim.after(self._rng.choice((120, 400, 900)) * (LULL if self.sim.lull else 1), act)
 
     def _act(self, face: Face) -> None:
         bent = [habit for habit in self.habits if habit in INITIATIVE]
@@ -376,10 +380,9 @@ def _raise_grants(grid: HostileGrid, face: Face) -> None:
     """Order, let work be done, and never agree to what it cost."""
     if face.blind_at is None and "withhold" in grid.habits and grid._rng.random() < 0.5:
         face.blind_at = face.pair.logs[THEM].seq
-    for (payer, seq), hold in list(face.ledger.holds.items()):
-        if payer == 0 and hold.state is HoldState.OPEN:
-            body = pb.Grant(order_seq=seq, amount=hold.terms.max_charge)
-            face.write(K.ENTRY_KIND_GRANT, grant=body)
+    open_ = [hold for (payer, _), hold in face.ledger.holds.items() if payer == 0 and hold.state is HoldState.OPEN]
+    for hold in open_[-RAISED:]:
+        face.write(K.ENTRY_KIND_GRANT, grant=pb.Grant(order_seq=hold.seq, amount=hold.terms.max_charge))
     grid._buy(face, max_charge=400, grant=50)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
 from tests.kit.worlds import SimNode, limits
 from tests.simulation.disk import Disk
 from tests.simulation.plan import GridPlan
@@ -31,6 +32,7 @@ from intertie_node.services.consumers import ConsumerDesk
 from intertie_node.services.turns import Step, Turns
 
 RETENTION_MS = 7 * 24 * 3_600_000
+LONG_TARIFF_MS = 3_600_000
 TICK_MS, DRAIN_TICK_MS, RARE_TICK_MS = 100, 400, 7_000
 FIRST_RETRY_MS, LAST_RETRY_MS = 100, 5_000
 PROBE = "probe"
@@ -185,8 +187,10 @@ class Node(SimNode):
         self.restored = True
 
     def heal(self) -> None:
-        """Faults are over."""
+        """Faults are over, tariffs that expire soon among them."""
         self.skew, self.reading_ms, self.trap = self.plan.skew, 0, None
+        self.settings = msgspec.structs.replace(self.settings, tariff_lifetime_ms=LONG_TARIFF_MS)
+        self.world.settings = self.settings
         self.disk.full, self.disk.factor = False, 1
         self.thaw()
         self._revive()
@@ -238,7 +242,7 @@ class Node(SimNode):
             self.turns.compute()
             computed = self.turns.computed
             if computed is not None and "links" in computed.changes.puts:
-                self.sim.judge.computed(self)
+                self.sim.judge.computed(self, [name for (name,) in computed.changes.puts["links"]])
         if self.turns.computed is not None and self.turns.flying is None:
             self._launch()
 
