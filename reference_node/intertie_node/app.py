@@ -149,7 +149,7 @@ class Node:
 
     def _describe(self) -> list[bytes]:
         """Load the keys; returns the descriptor chain, grown by a version if the configuration says something new."""
-        chain, now = describing.stored_chain(self.store), wall_clock()
+        chain, now = describing.stored_chain(self.store), describing.stating_time(self.store, wall_clock())
         rotation.settle(self.folder / "keys", chain)
         self.identity = identity.load(self.folder / "keys")
         grown = describing.describe(self.identity, describing.facts(self.config), chain, now)

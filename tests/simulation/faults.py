@@ -12,6 +12,7 @@ from tests.simulation.plan import FAULTS, Item
 from tests.simulation.wire import Breaking, Stream
 
 from intertie_node.core.peering import PeeringAct
+from intertie_node.services.describing import stating_time
 
 
 class Faults:
@@ -104,7 +105,7 @@ class Faults:
         node = self._node(grid)
         node.crash(down)
         if not node.alive:
-            node.identity.rotate(node.clock(), root=root, keep=keep)
+            node.identity.rotate(stating_time(node.store, node.clock()), root=root, keep=keep)
 
     def _freeze(self, grid: int, lasting: int) -> None:
         node = self._node(grid)
