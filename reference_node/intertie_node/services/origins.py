@@ -9,6 +9,7 @@ from intertie.descriptors import VerifiedDescriptor, verify_chain
 from intertie.errors import IntertieError
 from intertie_node.core.catalog import KnownOffer, Route, known_offer
 from intertie_node.core.crediting import OWED
+from intertie_node.core.routing import ROOT_VERSION
 from intertie_node.core.world import World
 from intertie_node.ports import Store
 
@@ -26,6 +27,9 @@ def restore_catalog(world: World, store: Store) -> None:
         if _pinned(world, verify_chain(route.descriptors)) and route.link in world.links and route.offers:
             routes.append(route)
     world.catalog.restore(routes, _stored_offers(world, store))
+    own = store.row("settings", (ROOT_VERSION,))
+    if own is not None:
+        world.catalog.root_versions[world.fingerprint] = msgspec.msgpack.decode(own[1], type=int)
 
 
 def _stored_offers(world: World, store: Store) -> Iterator[KnownOffer]:
