@@ -19,6 +19,7 @@ from intertie.v1 import link_pb2 as lk
 from intertie.v1.invocation_pb2 import Outcome
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.opening import Phase
+from intertie_node.core.peering import PeeringState
 from intertie_node.core.sinks import Rate
 from intertie_node.core.tasks import TERMINAL
 from intertie_node.core.world import StoredInvocation
@@ -51,13 +52,22 @@ def at_rest(sim: Any) -> bool:
         return False
     for a, b, name in honest_links(sim):
         for link in (a.world.links[name], b.world.links[name]):
-            if link.phase is not Phase.OPEN or any(lane.open for lane in link.ledger.lanes):
+            if any(lane.open for lane in link.ledger.lanes):
                 return False
+        if not _up(a, b, name):
+            return False
     return all(
         (inv.ended and inv.finished) or stuck(sim, node, inv)
         for node in sim.nodes
         for inv in node.world.invocations.values()
     ) and all(call.over for call in sim.consumers.calls.values())
+
+
+def _up(a: Node, b: Node, name: str) -> bool:
+    """Whether a link is open, or may be down: nobody dials one of a peering that both have terminated and settled."""
+    phases = {node.world.links[name].phase for node in (a, b)}
+    terminated = all(node.desk.states[name] is PeeringState.TERMINATED for node in (a, b))
+    return phases == {Phase.OPEN} or (terminated and phases == {Phase.DOWN})
 
 
 def acknowledged(sim: Any) -> bool:
@@ -110,7 +120,7 @@ def verdict(judge: Any) -> None:
 def _converged(judge: Any, a: Node, b: Node, name: str) -> None:
     one, two = a.world.links[name], b.world.links[name]
     who = f"{a.identity.grid} and {b.identity.grid}"
-    judge.check(one.phase is two.phase is Phase.OPEN, "healed links are open", f"{who}: {one.phase}, {two.phase}")
+    judge.check(_up(a, b, name), "healed links are open", f"{who}: {one.phase}, {two.phase}")
     logs = [(log.seq, log.head) for log in one.pair.logs]
     mirrored = [(log.seq, log.head) for log in two.pair.logs[::-1]]
     judge.check(logs == mirrored, "both sides hold the same logs", f"{who}: {logs} {mirrored}")

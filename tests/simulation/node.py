@@ -295,11 +295,9 @@ class Node(SimNode):
         now = self.sim.now
         for link in self.world.links.values():
             name = link.name
-            if self.desk.states[name] is PeeringState.TERMINATED:
-                continue
             if link.phase is Phase.OPEN:
                 self._dial_delay[name] = FIRST_RETRY_MS
-            elif link.phase is Phase.DOWN and now >= self._dial_at.get(name, 0):
+            elif link.phase is Phase.DOWN and self.links.wanted(link) and now >= self._dial_at.get(name, 0):
                 delay = self._dial_delay.get(name, FIRST_RETRY_MS)
                 self._dial_at[name] = now + delay * (0.7 + 0.6 * self._rng.random())
                 self._dial_delay[name] = min(LAST_RETRY_MS, delay * 2)

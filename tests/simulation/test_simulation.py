@@ -21,7 +21,7 @@ from intertie_node.core import grid
 from intertie_node.core.books import Books
 from intertie_node.services import turns
 
-REGRESSIONS = (11, 52, 184)
+REGRESSIONS = (11, 15, 52, 184, 196, 203)
 """Worlds that have shown a fault of `FOUND.md`."""
 SEEDS = (*range(8), *REGRESSIONS)
 

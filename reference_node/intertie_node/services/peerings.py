@@ -113,7 +113,7 @@ class PeeringDesk:
     def start(self) -> None:
         """Dial peers and ask after own proposals."""
         for link in self._grid.world.links.values():
-            self._keep(link)
+            self._links.keep(link, reach_of(link.peer))
         for proposal in self.proposals.values():
             self._follow(proposal)
 
@@ -170,10 +170,6 @@ class PeeringDesk:
     def _hold(self, link: str, payer: int, seq: int) -> Hold | None:
         row = self._store.row("holds", (link, payer, seq))
         return msgspec.msgpack.decode(row[5], type=Hold) if row else None
-
-    def _keep(self, link: Link) -> None:
-        if self.states[link.name] is not PeeringState.TERMINATED:
-            self._links.keep(link, reach_of(link.peer))
 
     def _set_state(self, link: str, state: PeeringState) -> None:
         self.states[link] = state
@@ -346,7 +342,7 @@ class PeeringDesk:
         )  # fmt: skip
         link = self._add(row)
         await durable(self._submit, lambda fx: self.pins.put(link.name, fx))
-        self._keep(link)
+        self._links.keep(link, reach_of(link.peer))
 
     async def _store_proposal(self, proposal: Proposal) -> None:
         row = proposal.row()
