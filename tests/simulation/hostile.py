@@ -186,10 +186,10 @@ class HostileGrid:
         if face is not None and face.end is end:
             try:
                 face.hear(frame)
+                if face.opened and not face.advertised:
+                    self._advertise(face)
             except (IntertieError, AssertionError, KeyError, ValueError):
                 face.relax = True
-            if face.opened and not face.advertised:
-                self._advertise(face)
         end.taken()
 
     def stream_lost(self, end: End) -> None:
