@@ -26,7 +26,7 @@ from intertie_node.ports import Reach, Store, StrangerCalls
 from intertie_node.services.certificates import check_certificates
 from intertie_node.services.clock import wall_clock
 from intertie_node.services.links import LinkService
-from intertie_node.services.origins import restore_catalog, restore_owed
+from intertie_node.services.origins import restore_catalog, restore_orphans, restore_owed
 from intertie_node.services.pins import PeeringRow, Pins, reach_of
 from intertie_node.services.waiting import durable
 
@@ -109,6 +109,7 @@ class PeeringDesk:
             self._add(PeeringRow.read(row))
         restore_catalog(self._grid.world, self._store)
         restore_owed(self._grid.world, self._store)
+        restore_orphans(self._grid.world, self._store)
 
     def start(self) -> None:
         """Dial peers and ask after own proposals."""
