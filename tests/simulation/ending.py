@@ -14,6 +14,7 @@ from tests.simulation.balances import LaneBook, Order
 from tests.simulation.node import PROBE, Node
 from tests.simulation.proofs import origins, unproven
 
+from intertie.chain import entry_head
 from intertie.descriptors import VerifiedDescriptor
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.invocation_pb2 import Outcome
@@ -106,6 +107,7 @@ def verdict(judge: Any) -> None:
     by_offer = origins(sim)
     for node in sim.nodes:
         for name, link in node.world.links.items():
+            _linked(judge, node, name)
             _recomputed(judge, node, name, link, books)
             _proven(judge, node, name, books[node.index, name, ME], by_offer)
         _ended(judge, node)
@@ -136,6 +138,16 @@ def _lane(lane: Any) -> tuple[int, ...]:
 
 
 # -- the logs alone -----------------------------------------------------------------------------------
+
+
+def _linked(judge: Any, node: Node, name: str) -> None:
+    """Both logs have every seq from 1 on, and each head follows from the one before."""
+    for side in (ME, THEM):
+        head = bytes.fromhex(name)
+        for seq, row in enumerate(node.disk.log(name, side), 1):
+            head = entry_head(head, row[3])
+            told = f"{node.identity.grid}, {name}, side {side}, entry {seq}"
+            judge.check((row[2], row[4]) == (seq, head), "logs are gapless and linked", told)
 
 
 def _recomputed(judge: Any, node: Node, name: str, link: Any, books: Books) -> None:

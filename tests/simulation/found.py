@@ -67,6 +67,8 @@ FOUND: Mapping[str, Plant] = {
         "return link.name not in self._grid.world.ended or not link.settled",
         "return link.name not in self._grid.world.ended",
     ),
-    "found: an order that came back is forgotten": Plant(SERVICES + "origins", "if name.startswith(ORPHAN):", "if False:"),
+    "found: an order that came back is forgotten": Plant(
+        SERVICES + "origins", "if name.startswith(ORPHAN):", "if False:"
+    ),
 }  # fmt: skip
 """Name → the mutation that takes the fix back."""

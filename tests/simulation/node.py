@@ -155,9 +155,6 @@ class Node(SimNode):
         if not self.alive:
             return
         self.sim.note(self, "crash")
-        flying = self.turns.flying
-        if flying is not None:
-            self.sim.coverage.hit("crash", kinds_of(flying.changes))
         self.alive, self.trap = False, None
         self.life += 1
         self.sim.died(self, silently)
@@ -174,13 +171,6 @@ class Node(SimNode):
         copy = self.copies.pop(at, None)
         if copy is None or self.alive:
             return
-        lost = {
-            pb.Entry.FromString(row[3]).kind
-            for key, rows in self.disk._series.items()
-            if key[0] == "entries"
-            for row in rows[len(copy.log(*key[1:])) :]  # type: ignore[arg-type]
-        }
-        self.sim.coverage.hit("restore", lost)
         self.sim.judge.restored(self, copy)
         copy.factor = self.disk.factor
         self.disk = self.store = copy
@@ -256,8 +246,9 @@ class Node(SimNode):
 
     def _write(self, changes: Changes) -> None:
         self.disk.commit(changes)
-        if self.disk.factor > 1:
-            self.sim.coverage.hit("slow_disk", kinds_of(changes))
+        for row in changes.appends.get("entries", ()):
+            kind = pb.Entry.FromString(row[3]).kind
+            self.sim.coverage.written(self.sim.now, self.index, self.sim.peering_of(row[0]), kind)
         self.sim.judge.committed(self, changes)
         self.after(self._rng.random() * 0.3 * self.disk.factor, lambda: self._guarded(self._land))
 
