@@ -7,6 +7,7 @@ invocation ends once, no node stops by itself, honest grids find no fault with e
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tests.simulation import ending
@@ -116,11 +117,11 @@ class Judge:
             for key in [key for key in seen if key[0] == node.index]:
                 seen.discard(key) if isinstance(seen, set) else seen.pop(key)  # type: ignore[attr-defined]
 
-    def computed(self, node: Node) -> None:
-        """A batch was computed: limits hold, amounts are no debts of nobody."""
+    def computed(self, node: Node, changed: Iterable[str]) -> None:
+        """A batch that changes links was computed: limits hold, amounts are no debts of nobody."""
         name = node.identity.grid
         self._waiting(node)
-        for link in node.world.links.values():
+        for link in map(node.world.links.__getitem__, changed):
             terms = link.terms
             for payer, lane in enumerate(link.ledger.lanes):
                 self._summed(name, link, payer, lane)

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulation import plants
+from tests.simulation import coverage, plants
 from tests.simulation.plan import draw
 from tests.simulation.planting import mutated
 from tests.simulation.run import ROOT, play_seed
 from tests.simulation.shrink import failure, shrink
+from tests.simulation.totals import Result, Totals
 from tests.simulation.world import Simulation
 
 from intertie_node.core import grid
 from intertie_node.core.books import Books
 from intertie_node.services import turns
 
-REGRESSIONS = (11, 52, 184)
+REGRESSIONS = (11, 15, 52, 184, 196, 203)
 """Worlds that have shown a fault of `FOUND.md`."""
 SEEDS = (*range(8), *REGRESSIONS)
 
@@ -50,6 +51,23 @@ def test_two_runs_of_a_seed_are_the_same_run_in_any_process() -> None:
     assert here == [play_seed(seed).trace for seed in (3, 5)]
     assert here == elsewhere(1, 3, 5) == elsewhere(2, 3, 5)
     assert here[0] != here[1]
+
+
+def test_reasons_name_rows_and_pairs_that_there_are() -> None:
+    assert set(coverage.BEYOND) <= coverage.all_rows()
+    assert all(coverage.BEYOND.values())
+    names = {coverage.kind_name(kind) for kind in coverage.KINDS}
+    assert all(strike in coverage.STRIKES and name in names and why for (strike, name), why in coverage.UNMET.items())
+
+
+def test_what_is_reached_against_a_reason_is_told() -> None:
+    totals = Totals()
+    totals.add(Result(0, rows={"peering: PROPOSED, ACCEPT": 1, "peering: ACTIVE, SUSPEND": 1}))
+    assert totals.explained_away == ["peering: PROPOSED, ACCEPT"]
+    assert "reached against all reason: peering: PROPOSED, ACCEPT" in totals.report()
+    assert "peering: ACTIVE, SUSPEND" not in totals.unreached
+    assert "peering: SUSPENDED, RESUME" in totals.unreached
+    assert len(totals.holes) == len(coverage.STRIKES) * len(coverage.KINDS) - len(coverage.UNMET)
 
 
 def test_the_shipped_core_and_order_run() -> None:

@@ -265,7 +265,7 @@ class Grid:
     def set_offers(self, offers: Sequence[KnownOffer], fx: Effects) -> None:
         """Replace this grid's own offers."""
         self.world.catalog.set_own(offers)
-        self._told.renew(self.world, fx.now)
+        self._told.renew(self.world, fx)
 
     def offers_fetched(self, offers: Sequence[KnownOffer], fx: Effects) -> None:
         """Offers of other origins have been fetched and checked against their digests."""
@@ -273,7 +273,7 @@ class Grid:
 
     def _advertise(self, link: Link, fx: Effects) -> None:
         if fx.now >= self._told.renew_at:
-            self._told.renew(self.world, fx.now)
+            self._told.renew(self.world, fx)
         epoch = self._epochs[link.name] = self._epochs.get(link.name, 0) + 1
         routing.advertise(self.world, link, self._told, epoch, fx)
 

@@ -105,6 +105,12 @@ class Link:
         """Whether entries may be appended now."""
         return self.rows.writable
 
+    @property
+    def settled(self) -> bool:
+        """Whether no hold is open, and each side has acknowledged the other's whole log."""
+        mine, theirs = self.pair.logs
+        return not any(lane.open for lane in self.ledger.lanes) and self.ledger.acked == [theirs.seq, mine.seq]
+
     def room(self, payer: int) -> int:
         """How much more may be granted under `max_unagreed`, minor units."""
         return max(0, self.terms.max_unagreed[payer] - self.ledger.lanes[payer].unagreed)

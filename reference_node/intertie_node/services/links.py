@@ -60,11 +60,15 @@ class LinkService:
     # -- keeping up -------------------------------------------------------------------------------
 
     def keep(self, link: Link, reach: Reach) -> None:
-        """Dial the peer of a link whenever the link is down, from now on."""
+        """Dial the peer of a link whenever the link is down and wanted, from now on."""
         known = link.name in self._reach
         self._reach[link.name] = reach
         if not known:
             self._spawn(self._keep(link))
+
+    def wanted(self, link: Link) -> bool:
+        """Whether a link that is down is dialled: that of a terminated peering only until nothing is left to say."""
+        return link.name not in self._grid.world.ended or not link.settled
 
     def redirect(self, link: Link, reach: Reach) -> None:
         """The peer of a link is reached otherwise from now on."""
@@ -79,7 +83,7 @@ class LinkService:
     async def _keep(self, link: Link) -> None:
         delay, refreshed = FIRST_RETRY_S, -REFRESH_S
         while True:
-            if link.phase is Phase.DOWN:
+            if link.phase is Phase.DOWN and self.wanted(link):
                 if not await self._dial(link) and self.refresh is not None and monotonic() - refreshed > REFRESH_S:
                     await self.refresh(link)
                     refreshed = monotonic()
