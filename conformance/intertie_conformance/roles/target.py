@@ -111,7 +111,7 @@ class Target:
             ended = await self.ended(DYING_S)
             await self.stop()
             shown = line.decode(errors="replace")[:200]
-            raise Unreachable(f"how it is reached: the command's first line is {shown!r}: {ended or error}") from None
+            raise Unreachable(f"how it is reached: the command's first line is {shown!r}: {error if line else ended}") from None
 
     async def _shown(self) -> bytes:
         host, _, port = self.table.public.rpartition(":")
