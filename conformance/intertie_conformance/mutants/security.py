@@ -41,7 +41,7 @@ class LinksInPublic(Rules):
 class NoProposals(Rules):
     """Takes no proposals on the public port."""
 
-    def proposal_mine(self, agreed: Agreed, fingerprint: bytes) -> None:
+    def proposal_mine(self, agreed: Agreed, me: Identity) -> None:
         raise Refusal("UNSUPPORTED_FEATURE", "Write to the operator.", feature="propose")
 
 
