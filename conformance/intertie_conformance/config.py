@@ -74,7 +74,7 @@ consumer = ""               # host:port of the consumer face in plaintext on loo
 token = ""                  # bearer token of a consumer with a budget of 1,000,000,000 minor units or more, none spent
 other_token = ""            # that of a second consumer with an account of its own and such a budget
 accept = "auto"             # how proposals of the suite's grids are accepted:
-                            #   "auto"  the target accepts them by itself
+                            #   "auto"  the target accepts them by itself, within 10 s
                             #   a command with {digest}, {fingerprint} or {grid}: run once for each proposal, e.g.
                             #     "intertie peer accept {digest} --fingerprint {fingerprint} --dir north"
                             #   a command without them: run once for a batch; reads one JSON object a line on stdin,

@@ -19,7 +19,7 @@ from intertie_conformance.grid.node import Grid
 from intertie_conformance.mutants import Mutant, all_mutants
 from intertie_conformance.passive import all_rules
 from intertie_conformance.registry import requirements
-from intertie_conformance.roles.target import Target
+from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.runner import Runner
 from intertie_conformance.unseen import unseen
 from intertie_conformance.verdicts import Outcome, Verdict
@@ -138,6 +138,12 @@ async def judge(
     target = Target(config)
     try:
         await target.meet()
+    except Unreachable as error:  # too busy: another try, alone, will tell
+        await target.stop()
+        await grid.stop()
+        got = str(error)
+        return [Outcome(c.id, c.name, Verdict.HARNESS_ERROR, "the grid can be met", got) for c in checks]
+    try:
         runner = Runner(target, config, seed)
         if watch:
             await runner.exercise()

@@ -68,6 +68,8 @@ class Outcome:
     seconds: float = 0.0
     reason: str = ""
     """Why a failure was expected."""
+    first: Outcome | None = None
+    """What the first try came to, where the check was tried once more."""
 
     @property
     def is_red(self) -> bool:

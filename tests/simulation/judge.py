@@ -158,8 +158,10 @@ class Judge:
             if ailing(self.sim.plan, self.sim.peering_of(name), self.sim.now + 1):
                 continue
             link = node.world.links[name]
-            room = link.ledger.lanes[THEM].unagreed <= link.terms.max_unagreed[THEM]
-            if room and any(not inv.ended for inv in queue):
+            waiting = [inv for inv in queue if not inv.ended]
+            grants = [node.world.granted(link, inv) for inv in waiting]
+            stake = link.ledger.lanes[THEM].unagreed - sum(grants[1:])
+            if waiting and stake <= link.terms.max_unagreed[THEM]:
                 since = self._room_since.setdefault((node.index, name), self.sim.now)
                 told = f"{node.identity.grid} {name}: room since {since:.0f} ms"
                 self.check(self.sim.now - since < MAX_WAIT_MS, "an order waits only while there is no room", told)

@@ -89,10 +89,10 @@ async def started_is_charged(stage: Stage) -> None:
     seqs = {
         await ordering.order(peer, "fail", {"steps": 3}): "FAILED with EXECUTION_FAILED",
         await ordering.order(peer, "meter", metered, max_charge=100, grant=100): "FAILED out of grant",
-        await ordering.order(peer, "delay", {"ms": 60_000}, deadline=now_ms() + 300): "FAILED out of time",
+        await ordering.order(peer, "delay", {"ms": 60_000}, deadline=now_ms() + 1_000): "FAILED out of time",
     }
     slow = {"chunks": 1_000, "bytes": 4, "delay_ms": 50}
-    streamed = await ordering.order(peer, "stream", slow, deadline=now_ms() + 400)
+    streamed = await ordering.order(peer, "stream", slow, deadline=now_ms() + 1_200)
     await peer.wait(lambda: any(e.HasField("chunk") for e in peer.events), "a chunk of the stream")
     seqs[streamed] = "FAILED out of time after a chunk"
     for seq, how in seqs.items():

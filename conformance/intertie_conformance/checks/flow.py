@@ -13,19 +13,11 @@ from intertie_conformance.roles import ordering
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
-from intertie_conformance.wire.build import entry
+from intertie_conformance.wire.build import entry, size_of
 
 K = pb.EntryKind
 SILENCE_S = 10.0
 LATE_S = 6.0
-
-
-def size_of(event: Event) -> int:
-    """Bytes that an event takes of its invocation's credit."""
-    bare = Event()
-    bare.CopyFrom(event)
-    bare.order_seq = 0
-    return bare.ByteSize()
 
 
 def numbered(peer: Peer, seq: int) -> list[Event]:
@@ -137,22 +129,3 @@ async def pings_silence(stage: Stage) -> None:
     await peer.wait(lambda: any(frame.ping for frame in peer.frames), "a ping", SILENCE_S + LATE_S)
     stage.saw("the target pinged a silent peer")
     await peer.expect_alive()
-
-
-@check("IT-LNK-120", role="honest peer")
-async def declared_inline(stage: Stage) -> None:
-    """A peer that declares the least inline limit is sent no larger payload, streamed or as a result."""
-    peer = await stage.peer()
-    limits = peer.script.own_limits()
-    limits.inline_bytes = LIMITS["inline_bytes"].minimum
-    await peer.begin(limits=limits)
-    await peer.wait(lambda: peer.epoch_ended, "an open link")
-    letters = "x" * 10_000
-    for name, value in (("stream", {"chunks": 2, "bytes": 16_000}), ("echo", {"long": letters})):
-        seq = await ordering.order(peer, name, value, max_charge=20_000, grant=20_000)
-        await ordering.end_of(peer, seq)
-        await peer.expect_alive()
-        sizes = [len(e.chunk.payload.data) or len(e.result.output.data) for e in numbered(peer, seq)]
-        if max(sizes, default=0) > limits.inline_bytes:
-            fail(f"payloads of at most {limits.inline_bytes} bytes", f"one of {max(sizes)} bytes from {name}")
-    stage.saw(f"no payload was larger than {limits.inline_bytes} bytes")

@@ -15,7 +15,7 @@ from intertie_conformance.checks import check
 from intertie_conformance.checks.holds import expect_void
 from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.identity import DAY_MS, Identity, now_ms
-from intertie_conformance.grid.node import terms
+from intertie_conformance.grid.terms import terms
 from intertie_conformance.roles import ordering
 from intertie_conformance.roles.peerings import Peerings, Proposal
 from intertie_conformance.stage import Stage

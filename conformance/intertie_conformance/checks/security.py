@@ -13,8 +13,8 @@ from intertie.v1 import descriptor_pb2 as ds
 from intertie.v1 import directory_pb2 as dr
 from intertie_conformance.checks import check
 from intertie_conformance.checks.relaying import same
-from intertie_conformance.grid.node import terms
 from intertie_conformance.grid.streams import LINK, OPTIONS, unwrap, wrap
+from intertie_conformance.grid.terms import terms
 from intertie_conformance.roles import ordering
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail

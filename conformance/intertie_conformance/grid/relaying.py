@@ -141,7 +141,7 @@ class Relay:
             stated, held = route.stated, any(digest in routes.offers for digest in route.root.offers)
             if not held or not link.rules.tells(link, route):
                 continue
-            if not link.rules.still_open(link, route):
+            if not link.rules.still_open(link, route) or not link.rules.statable(route.tariff):
                 continue
             fields = OriginRoute()
             fields.CopyFrom(stated)
@@ -206,6 +206,7 @@ class Relay:
         for plan in [plan for plan in self._waiting if plan.source is link]:
             if link.rules.may_start(link, plan.hold):
                 self._waiting.remove(plan)
+                plan.hold.waits = False
                 self._begin(plan)
 
     def opened(self, link: Link) -> None:
@@ -235,6 +236,7 @@ class Relay:
         if link.rules.may_start(link, hold):
             self._begin(plan)
         else:
+            hold.waits = True
             self._waiting.append(plan)
         return True
 

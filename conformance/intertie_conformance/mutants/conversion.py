@@ -8,7 +8,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie_conformance.grid.relaying import Passed, Plan
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.mutants import mutant
-from intertie_conformance.wire import relays
+from intertie_conformance.wire import amounts, relays
 from intertie_conformance.wire.refusal import Refusal
 
 
@@ -27,6 +27,15 @@ class FeeNotMarkedUp(Rules):
     def resold(self, downstream: pb.Tariff) -> tuple[int, int, int]:
         factor = Fraction(downstream.markup_num, downstream.markup_den) * Fraction(11, 10)
         return factor.numerator, factor.denominator, downstream.fee
+
+
+@mutant("IT-RLY-030")
+class AsMuchAsFits(Rules):
+    """Advertises what it has to ask for, cut to what a tariff can hold."""
+
+    def resold(self, downstream: pb.Tariff) -> tuple[int, int, int]:
+        num, den, fee = super().resold(downstream)
+        return min(num, amounts.INT64_MAX), den, fee
 
 
 @mutant("IT-RLY-031", also=("IT-RLY-033",))

@@ -151,6 +151,18 @@ class SmallOrder(Rules):
             raise Refusal(reason, refusal.message) from None
 
 
+@mutant("IT-ENC-021")
+class SecondEncodings(Rules):
+    """Takes a second encoding of a point for another key of the same form."""
+
+    def read_agreement(self, sealed: bytes, proposer: Described) -> Agreed:
+        try:
+            return super().read_agreement(sealed, proposer)
+        except Refusal as refusal:
+            reason = "SIGNATURE_INVALID" if "canonical" in refusal.message else refusal.reason
+            raise Refusal(reason, refusal.message) from None
+
+
 @mutant("IT-ENC-022")
 class OtherKeyId(Rules):
     """Names its key by the multihash of the bare key."""

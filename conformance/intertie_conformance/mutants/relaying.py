@@ -106,6 +106,14 @@ class AnyLength(Rules):
     """Writes orders that are void on the next link."""
 
     def relay_hold(self, plan: Plan) -> None:
+        self.relay_path(plan)
+
+
+@mutant("IT-RLY-003")
+class AnyPath(Rules):
+    """Writes orders whose path is longer than the next grid takes."""
+
+    def relay_path(self, plan: Plan) -> None:
         return
 
 

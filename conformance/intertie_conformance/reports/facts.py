@@ -8,6 +8,7 @@ from typing import Any
 
 from intertie_conformance.registry import requirements
 from intertie_conformance.runner import Run
+from intertie_conformance.unseen import not_observable
 from intertie_conformance.verdicts import Outcome, Verdict
 
 MAX_TRACE = 40
@@ -52,6 +53,8 @@ def as_data(outcome: Outcome, run: Run, how: str) -> dict[str, Any]:
         data["expected_failure"] = outcome.reason
     if outcome.verdict is not Verdict.PASS:
         data |= {"expected": outcome.expected, "got": outcome.got}
+    if outcome.first is not None:
+        data["first_try"] = {"expected": outcome.first.expected, "got": outcome.first.got}
     if outcome.is_red or outcome.verdict is Verdict.NON_STRICT:
         data |= {"trace": trace_lines(outcome), "replay": replay(outcome, run, how)}
     return data
@@ -69,5 +72,6 @@ def run_as_data(run: Run, how: str) -> dict[str, Any]:
         "ok": run.ok,
         "counts": counts(run),
         "stale_expectations": run.stale,
+        "not_observable": not_observable(),
         "outcomes": [as_data(outcome, run, how) for outcome in run.outcomes],
     }

@@ -42,6 +42,7 @@ K = pb.EntryKind
 Sync = Callable[[lk.SyncCatalogRequest], AsyncIterator[lk.SyncCatalogResponse]]
 PRICES: Final[list[Price]] = [("order", 10, 1), ("order.failed", 2, 1), ("order.canceled", 5, 1)]
 PATIENCE_S: Final = 10.0
+SOON_MS: Final = 500
 CONTENDED: Final = 5
 """How often a stream that the target has closed for one of its own is dialled again."""
 
@@ -145,9 +146,9 @@ class Market(Peer):
         return Offered.of(made.SerializeToString())
 
     def root(self, *offers: Offered, origin: Identity | None = None, **changes: Any) -> bytes:
-        """A signed root of offers; from now on they are served."""
+        """A signed root of offers, its version two above the one before; from now on they are served."""
         now = now_ms()
-        self._version = max(self._version + 1, now)
+        self._version = max(self._version + 2, now)
         digests = {offer.digest for offer in offers}
         sealed = seal_root(origin or self.me, now, digests, **{"version": self._version, **changes})
         self.serve(sealed, *offers)
@@ -200,6 +201,13 @@ class Market(Peer):
         for offer in offers:
             await self.stage.customer.expect_listed(f"{(origin or self.me).grid}/{offer.message.name}", offer.digest)
         return seq
+
+    async def expire(self, offer: Offered) -> None:
+        """Advertise an offer under a tariff that ends soon; returns once it has ended."""
+        self.announce(self.route(self.root(offer), self.tariff(life_ms=SOON_MS)))
+        await self.expect_signed()
+        await self.expect_alive()
+        await asyncio.sleep(SOON_MS / 1_000 + 0.2)
 
     # -- working ----------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from intertie_conformance.grid.identity import Identity, now_ms
 from intertie_conformance.grid.link import Phase
 from intertie_conformance.grid.ports import Credentials, PeerFace, close_server, serve
 from intertie_conformance.grid.streams import GrpcStream
-from intertie_conformance.roles.consumer import Consumer, invocation
+from intertie_conformance.roles.customer import invocation
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.target import Target
 from intertie_conformance.verdicts import fail
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from intertie_conformance.stage import Stage
 
 K = pb.EntryKind
+LIST_S = 10.0
+"""How long a target may take until it lists what was advertised over a new link."""
 DIAL_S = 12.0
 """How long a target may take until it dials again."""
 
@@ -152,7 +154,6 @@ class Shop(Peer):
         self.door = door
         self.offered = {o.message.name: o for o in catalog.conformance_offers(self.me.fingerprint)}
         self._epoch = 0
-        self._consumer: Consumer | None = None
 
     # -- streams ----------------------------------------------------------------------------------
 
@@ -172,15 +173,13 @@ class Shop(Peer):
         await self.wait_dialled()
         await self.wait(lambda: self.phase is Phase.OPEN, "an open link that the target has dialled")
         self.sell()
-        self._consumer = self._consumer or Consumer(self.stage)
-        await self._consumer.offer(self.ref("echo"))
+        await self.stage.customer.expect_listed(self.ref("echo"), seconds=LIST_S)
         self.stage.saw("the target dialled, opened, and lists the suite's offers")
         return self
 
     async def serve(self, stage: Stage) -> None:
         """Serve a check, the first or a later one."""
         self.stage, self.spoiled, self.answers, self.judges = stage, False, True, True
-        self._consumer = Consumer(stage)
         if self.door.shop is None:
             self.door.enter(self)
         if self.phase is not Phase.OPEN or not self._epoch:
@@ -202,12 +201,6 @@ class Shop(Peer):
         self.door.shop = None
         await super().leave()
         await self.door.close()
-
-    @property
-    def consumer(self) -> Consumer:
-        """The suite's consumer at the target."""
-        assert self._consumer is not None, "the shop is not up"
-        return self._consumer
 
     def sell(self, **changes: Any) -> None:
         """Write a tariff and advertise the offers; `changes` replace fields of the tariff."""
@@ -233,7 +226,7 @@ class Shop(Peer):
         """Have the suite's consumer call an offer of this shop; returns once the order is here."""
         before = {fact.seq for fact in self.facts}
         wanted = invocation(self.ref(name), value, **changes)
-        call = asyncio.create_task(self.consumer.call(wanted))
+        call = asyncio.create_task(self.stage.customer.run(wanted))
 
         def found() -> int:
             orders = (f.seq for f in self.facts if f.entry.kind == K.ENTRY_KIND_ORDER and f.seq not in before)

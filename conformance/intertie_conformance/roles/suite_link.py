@@ -267,7 +267,16 @@ class SuiteLink(Link):
             return f"close {self.closed}: {self.close_message}"
         if self._now is not None and self._now.error is not None:
             return f"the call ended: {said(self._now.error)}"
-        return "the stream ended without a word" if self._over() else otherwise
+        return "the stream ended without a word" if self._over() else otherwise + self._elsewhere()
+
+    def _elsewhere(self) -> str:
+        """What explains silence: signatures of the target that name no session of this link."""
+        named = {frame.signature.session for frame in self.frames if frame.HasField("signature")} - {self.session}
+        if self.confirmed or not named:
+            return ""
+        dialler = "suite" if self.dialled else "target"
+        wrong = ", ".join(sorted(session.hex() for session in named))
+        return f"; the target signs in session {wrong}, this one is {self.session.hex()} (the {dialler} has dialled)"
 
 
 class _Traced:

@@ -26,6 +26,8 @@ from intertie_conformance.wire.descriptors import Described, read_chain
 from intertie_conformance.wire.refusal import Refusal
 
 STOP_S: Final = 10.0
+MEET_S: Final = 10.0
+"""How long the first answer may take."""
 
 
 class Unreachable(Exception):
@@ -56,6 +58,15 @@ class Target:
         """The target's name."""
         return self.described.grid
 
+    async def ended(self, within_s: float = 0.0) -> str:
+        """How the process that the suite has started has ended, "" if it runs; waits a little for its end."""
+        if self._process is None:
+            return ""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), within_s)
+        status = self._process.returncode
+        return "" if status is None else f"the target's process has ended with status {status}"
+
     @property
     def peer_address(self) -> str:
         """Its peer port."""
@@ -69,7 +80,7 @@ class Target:
             await self._start()
         self.certificate = await self._shown()
         try:
-            answer = await self.directory().GetDescriptor(dr.GetDescriptorRequest(), timeout=self.suite.answer_s)
+            answer = await self.directory().GetDescriptor(dr.GetDescriptorRequest(), timeout=MEET_S)
             self.chain = list(answer.descriptors)
             self.described = read_chain(self.chain)
         except grpc.aio.AioRpcError as error:

@@ -354,7 +354,7 @@ class Limits(_message.Message):
     frame_bytes: _builtins.int
     """Largest frame in bytes."""
     inline_bytes: _builtins.int
-    """Largest inline payload in bytes."""
+    """Largest input beside an order, in bytes."""
     input_bytes: _builtins.int
     """Largest input in bytes."""
     orders: _builtins.int

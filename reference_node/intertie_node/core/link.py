@@ -14,7 +14,7 @@ from intertie.v1 import link_pb2 as lk
 from intertie.v1.event_pb2 import Event
 from intertie_node.core.books import LinkAccounts
 from intertie_node.core.effects import Effects
-from intertie_node.core.frames import MAX_FRAME_ENTRIES, OVERHEAD, Outbox, fitting
+from intertie_node.core.frames import MAX_FRAME_ENTRIES, OVERHEAD, Outbox
 from intertie_node.core.holds import Hold
 from intertie_node.core.ledger import ME, THEM, LinkTerms, Load
 from intertie_node.core.link_rows import LinkRows, Stored
@@ -116,10 +116,9 @@ class Link:
         return max(0, self.terms.max_unagreed[payer] - self.ledger.lanes[payer].unagreed)
 
     def say(self, event: Event) -> None:
-        """Send an event if the link is open, as far as the other side takes its size (`frames.fitting`)."""
+        """Send an event if the link is open."""
         if self.phase is Phase.OPEN:
-            sent = fitting(event, self.their_limits.inline_bytes)
-            self.outbox.events.extend([sent] if sent is not None else [])
+            self.outbox.events.append(event)
 
     def append(self, entry: pb.Entry, fx: Effects, data: bytes = b"") -> int:
         """Append an own entry, with the input that travels beside it; returns its seq.

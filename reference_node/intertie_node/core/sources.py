@@ -74,7 +74,7 @@ class OrderSource:
         hold = self.hold
         if hold is None:
             return 0
-        if self.link.ledger.lanes[THEM].unagreed <= self.link.terms.max_unagreed[THEM]:
+        if world.at_stake(self.link) <= self.link.terms.max_unagreed[THEM]:
             return self._seen_grant(hold)
         return min(self._seen_grant(hold), max(hold.grants[0][1], hold.charged))
 
