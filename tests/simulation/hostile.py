@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.kit import misdeeds
-from tests.kit.rogue import K, Rogue
+from tests.kit.rogue import HOUR_MS, K, Rogue
 from tests.kit.worlds import START, Identity, limits, make_offer
 from tests.simulation.plan import GridPlan
 from tests.simulation.runs import PRICES, TOKEN, script
@@ -36,7 +36,7 @@ from intertie_node.core.pair import Fact
 OFFERS = tuple(PRICES)
 LULL = 20
 """So many times longer hostile grids rest while the world does."""
-CHATTER = 200
+CHATTER = 400
 """So many times, half a millisecond apart, the same is said again."""
 RAISED = 6
 """So many open holds are granted everything at a time."""
@@ -55,6 +55,8 @@ class Face(Rogue):
     told: list[bytes]
     heard_groups: list[tuple[int, list[bytes], lk.HeadSignature]]
     advertised = False
+    priced = (0, 0)
+    """(seq of the own tariff, until when it is good)."""
     blind_at: int | None = None
     """Seq of the neighbour's log from which on nothing is acknowledged any more."""
 
@@ -206,7 +208,10 @@ class HostileGrid:
 
     def _advertise(self, face: Face) -> None:
         face.advertised = True
-        items = face.advertise(self._offers)
+        seq, until = face.priced
+        items = face.advertise(self._offers, tariff_seq=seq if self.now() < until else 0)
+        if self.now() >= until:
+            face.priced = items[0].route.tariff_seq, self.now() + HOUR_MS // 2
         if "hijack" in self.habits:
             items[1:1] = self._hijacked(face)
         face.say(advertisements=items)
@@ -418,7 +423,8 @@ def _chatter(grid: HostileGrid, face: Face) -> None:
 def _jam(grid: HostileGrid, face: Face) -> None:
     """Holds that are never granted anything, as many as the limits take; some are cancelled, all expire on the dot."""
     for _ in range(6):
-        seq = grid._buy(face, max_charge=2_000, grant=grid._rng.choice((0, 1, 2_000)), deadline=grid.now() + 9_000)
+        grant = grid._rng.choice((0, 1, 300, 300, 2_000))
+        seq = grid._buy(face, max_charge=2_000, grant=grant, deadline=grid.now() + 9_000)
         if grid._rng.random() < 0.3:
             grid._later(face, grid._rng.choice((400, 2_000)), _canceling(face, seq))
         grid.sim.after(9_050 + face.ledger.terms.claim_window_ms, lambda seq=seq: _expire(face, seq))
