@@ -33,12 +33,15 @@ def check_price(num: int, den: int) -> None:
         raise IntertieError("AMOUNT_INVALID", f"A price or factor of {num:#x}/{den:#x} is out of range.")
 
 
-def line_charge(quantity: int, num: int, den: int) -> int:
-    """Return ceil(quantity · num / den), exact and unchecked: minor units for cumulative atoms.
+def exact_charge(prices: Sequence[tuple[int, int]], quantities: Sequence[int]) -> int:
+    """Return the sum over the lines of ceil(quantity · num / den), exact and unchecked: minor units.
 
-    Only for operands that are known to be in range; `charge` checks them.
+    Only for as many operands that are known to be in range; `charge` checks them.
     """
-    return -(quantity * num // -den)
+    total = 0
+    for (num, den), quantity in zip(prices, quantities, strict=True):
+        total -= quantity * num // -den
+    return total
 
 
 def charge(prices: Sequence[tuple[int, int]], quantities: Sequence[int]) -> int:
@@ -51,12 +54,10 @@ def charge(prices: Sequence[tuple[int, int]], quantities: Sequence[int]) -> int:
         raise IntertieError(
             "AMOUNT_INVALID", f"A charge of {len(prices)} price lines has {len(quantities)} quantities."
         )
-    total = 0
     for (num, den), quantity in zip(prices, quantities, strict=True):
         if not (0 <= num <= INT64_MAX and 0 < den <= INT64_MAX and 0 <= quantity <= INT64_MAX):
             raise IntertieError("AMOUNT_INVALID", f"A charge line {quantity:#x} x {num:#x}/{den:#x} is out of range.")
-        total -= quantity * num // -den
-    return _fit(total)
+    return _fit(exact_charge(prices, quantities))
 
 
 def scale_price(num: int, den: int, markup_num: int, markup_den: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from intertie_node.core.catalog import KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.executing import start
 from intertie_node.core.frames import INLINE_BYTES, MAX_EVENT_BYTES, event_size
+from intertie_node.core.holds import Prices, lines_of
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.placing import best_way, check_place, check_room, check_texts, draft, first_grant, place
 from intertie_node.core.sinks import OrderSink, Rate
@@ -117,8 +118,8 @@ def _check_unplaced(world: World, offer: KnownOffer) -> None:
             raise IntertieError("PEER_UNAVAILABLE", message, grid=link.peer.grid)
 
 
-def _check_price(prices: tuple[tuple[str, int, int], ...], max_charge: int) -> None:
-    least = sum(-(-num // den) for unit, num, den in prices if unit == "order")
+def _check_price(prices: Prices, max_charge: int) -> None:
+    least = lines_of(prices).least
     if max_charge < least:
         raise IntertieError(
             "BUDGET_EXCEEDED", f"This costs at least {least}; max_charge is {max_charge}.", max_charge=str(max_charge)

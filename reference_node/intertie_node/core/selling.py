@@ -12,7 +12,7 @@ from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import KnownOffer, priced
 from intertie_node.core.effects import Effects
 from intertie_node.core.executing import start
-from intertie_node.core.holds import HoldState
+from intertie_node.core.holds import Columns, HoldState, lines_of
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -53,7 +53,7 @@ def decide(world: World, link: Link, inv: Invocation, order: pb.Order, fx: Effec
     if keep_back(world, inv, order, fx):
         return
     try:
-        offer = _check(world, link, order, inv.spec.input, fx.now)
+        offer = _check(world, link, order, _stated(inv), inv.spec.input, fx.now)
     except IntertieError as error:
         _refuse_order(world, inv, error, fx)
         return
@@ -63,6 +63,14 @@ def decide(world: World, link: Link, inv: Invocation, order: pb.Order, fx: Effec
         world.at(order.deadline, "deadline", inv.key)
     else:
         admit(world, inv, offer, fx)
+
+
+def _stated(inv: Invocation) -> Columns:
+    """The price lines of an order, from its hold: an order is decided while that is open."""
+    source = inv.source
+    hold = source.hold if isinstance(source, OrderSource) else None
+    assert hold is not None, f"no open order stands behind {inv.key}"
+    return hold.terms.units, hold.terms.prices
 
 
 def _spec(world: World, link: Link, fact: Fact, data: bytes) -> Spec:
@@ -99,11 +107,11 @@ def _refuse_order(world: World, inv: Invocation, error: IntertieError, fx: Effec
 Check = Callable[[World, Link, pb.Order, bytes, int], None]
 
 
-def _check(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> KnownOffer:
+def _check(world: World, link: Link, order: pb.Order, stated: Columns, data: bytes, now: int) -> KnownOffer:
     for check in ORDER_CHECKS:
         check(world, link, order, data, now)
     offer = world.offer_of(order.offer_digest)
-    _check_price(world, link, order, offer, now)
+    _check_price(link, order, stated, offer, now)
     if offer.origin == world.fingerprint:
         world.check_input(offer.offer.input_schema, data)
     return offer
@@ -163,18 +171,19 @@ ORDER_CHECKS: tuple[Check, ...] = (
 """What every order must pass, in this order; each raises IntertieError with the reason of the reject."""
 
 
-def _check_price(world: World, link: Link, order: pb.Order, offer: KnownOffer, now: int) -> None:
+def _check_price(link: Link, order: pb.Order, stated: Columns, offer: KnownOffer, now: int) -> None:
     tariff = link.ledger.tariffs[ME].get(order.tariff_seq)
-    stated = tuple((line.unit, line.num, line.den) for line in order.prices)
-    if tariff is None or tariff.origin != offer.origin or stated != priced(offer, tariff):
+    prices = priced(offer, tariff) if tariff is not None and tariff.origin == offer.origin else None
+    lines = lines_of(prices) if prices is not None else None
+    if tariff is None or lines is None or stated != (lines.units, lines.prices):
         raise _price_changed(link, offer, "The order's prices are not those of the tariff that it names.")
     if tariff.expires_at + link.terms.max_skew_ms < now:
         raise _price_changed(link, offer, "The tariff that the order names has expired.")
     if offer.offer.charge_on == CHARGE_ON_COMPLETION and order.grant != order.max_charge:
         raise IntertieError("GRANT_INVALID", "This offer is charged on completion: grant must equal max_charge.")
-    least = sum(-(-num // den) for unit, num, den in stated if unit == "order")
-    if order.max_charge < least:
-        raise IntertieError("BUDGET_EXCEEDED", f"One order costs at least {least}; max_charge is {order.max_charge}.")
+    if order.max_charge < lines.least:
+        message = f"One order costs at least {lines.least}; max_charge is {order.max_charge}."
+        raise IntertieError("BUDGET_EXCEEDED", message)
 
 
 def _price_changed(link: Link, offer: KnownOffer, message: str) -> IntertieError:

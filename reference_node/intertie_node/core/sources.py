@@ -17,9 +17,8 @@ from intertie.v1.task_pb2 import (
     TASK_STATE_FAILED,
     TASK_STATE_REJECTED,
 )
-from intertie_node.core.catalog import Prices
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import Hold, HoldState
+from intertie_node.core.holds import Hold, HoldState, Prices, lines_of
 from intertie_node.core.invocations import End, Invocation, OrderKey, packed
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -233,7 +232,8 @@ class ConsumerSource:
 
     def price(self, world: World, inv: Invocation, usage: Mapping[str, int]) -> int:
         """What usage costs the consumer, minor units."""
-        return charge([(n, d) for _, n, d in self.prices], [usage.get(u, 0) for u, _, _ in self.prices])
+        lines = lines_of(self.prices)
+        return charge(lines.prices, quantities(lines.units, usage))
 
     def granted(self, world: World, inv: Invocation) -> int:
         """How much may be charged now, minor units."""
