@@ -144,7 +144,7 @@ class ForgetsEnds(Rules):
         return False
 
 
-@mutant("IT-RLY-071")
+@mutant("IT-RLY-071", also=("IT-RLY-001",))
 class OnlyTheEnd(Rules):
     """Claims at the end alone."""
 

@@ -37,7 +37,7 @@ class LinksInPublic(Rules):
         return True
 
 
-@mutant("IT-ARC-002")
+@mutant("IT-ARC-002", also=("IT-ARC-001", "IT-ARC-004", "IT-ARC-012", "IT-ARC-013"))
 class NoProposals(Rules):
     """Takes no proposals on the public port."""
 

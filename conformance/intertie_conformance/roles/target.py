@@ -110,8 +110,8 @@ class Target:
         except msgspec.MsgspecError as error:
             ended = await self.ended(DYING_S)
             await self.stop()
-            shown = line.decode(errors="replace")[:200]
-            raise Unreachable(f"how it is reached: the command's first line is {shown!r}: {ended or error}") from None
+            shown, why = line.decode(errors="replace")[:200], error if line else ended
+            raise Unreachable(f"how it is reached: the command's first line is {shown!r}: {why}") from None
 
     async def _shown(self) -> bytes:
         host, _, port = self.table.public.rpartition(":")
