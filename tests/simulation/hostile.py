@@ -303,11 +303,11 @@ class HostileGrid:
         """The grid at the other end."""
         return next(node for number, node in self._peers if self._faces.get(number) is face)
 
-    def _buy(self, face: Face, offer: KnownOffer | None = None, end: str = "", **changes: Any) -> int:
+    def _buy(self, face: Face, offer: KnownOffer | None = None, end: str = "", tokens: int = 0, **changes: Any) -> int:
         offer = offer or self._known(face)
         said = {
             "number": 0, "offer": offer.offer.name, "pieces": self._rng.randrange(4), "pause": 30,
-            "tokens": self._rng.choice((3, 90)), "end": end or self._rng.choice(("done", "done", "hang")),
+            "tokens": tokens or self._rng.choice((3, 90)), "end": end or self._rng.choice(("done", "done", "hang")),
         }  # fmt: skip
         terms = {"max_charge": 300, "grant": 300, "deadline": self.now() + self._rng.choice((500, 3_000, 9_000))}
         return face.buy(offer, script(said), **{**terms, **changes})
@@ -454,7 +454,9 @@ def _raise_grants(grid: HostileGrid, face: Face) -> None:
     open_ = [hold for (payer, _), hold in face.ledger.holds.items() if payer == 0 and hold.state is HoldState.OPEN]
     for hold in open_[-RAISED:]:
         face.write(K.ENTRY_KIND_GRANT, grant=pb.Grant(order_seq=hold.seq, amount=hold.terms.max_charge))
-    grid._buy(face, max_charge=400, grant=50)
+    for _ in range(3):
+        stream = grid._neighbour(face).own_offer("stream")
+        grid._buy(face, stream, "done", tokens=300, max_charge=400, grant=grid._rng.choice((50, 350)))
 
 
 def _misorder(grid: HostileGrid, face: Face) -> None:
