@@ -69,8 +69,8 @@ def prove(records: Sequence[bytes], executor: bytes, signed_at: int, key: Privat
     root = RecordRoot(executor=executor, root=tree.root, size=tree.size, signed_at=signed_at)
     sealed = envelope.seal(envelope.RECORD_ROOT, root.SerializeToString(deterministic=True), [key])
     return [
-        RecordProof(record=record, root=sealed, index=index, path=tree.path(index))
-        for index, record in enumerate(records)
+        RecordProof(record=record, root=sealed, index=index, path=path)
+        for index, (record, path) in enumerate(zip(records, tree.paths(), strict=True))
     ]
 
 

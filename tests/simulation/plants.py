@@ -87,7 +87,9 @@ PLANTS: Mapping[str, Plant] = {
     "set no expiry after a restart": Plant(
         CORE + "recovery", 'world.at(hold.terms.claim_until, "expire", f"{link.name}:{seq}")', "pass"
     ),
-    "count no open hold after a restart": Plant(CORE + "link_rows", "lane.pending += hold.pending", "pass"),
+    "count no open hold after a restart": Plant(
+        CORE + "link_rows", "ledger.lanes[hold.payer].move((hold.posted, *NO_WEIGHT[1:]), hold.weight)", "pass"
+    ),
     "lose what was held back": Plant(CORE + "link_rows", "fx.changes.append(table, late)", "pass"),
     "run everything again after a crash": Plant(
         CORE + "recovery", "executing.recover(world, inv, fx)", "executing.start(world, inv, fx)"
