@@ -102,8 +102,8 @@ PLANTS: Mapping[str, Plant] = {
     "a clock that falls after a restart": Plant(CORE + "pair", "entry.at = self.next_at(now)", "entry.at = now"),
     "push events to everybody": Plant(
         CORE + "sources",
-        'if event.number in (0, subscriber.next) and not event.HasField("result"):',
-        'if not event.HasField("result"):',
+        "if number in (0, subscriber.next) and not is_result:",
+        "if not is_result:",
     ),
     "take an id for another body": Plant(
         CORE + "consuming", "if inv.spec.digest and inv.spec.digest != digest:", "if False:"
