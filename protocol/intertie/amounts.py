@@ -54,10 +54,12 @@ def charge(prices: Sequence[tuple[int, int]], quantities: Sequence[int]) -> int:
         raise IntertieError(
             "AMOUNT_INVALID", f"A charge of {len(prices)} price lines has {len(quantities)} quantities."
         )
+    total = 0
     for (num, den), quantity in zip(prices, quantities, strict=True):
         if not (0 <= num <= INT64_MAX and 0 < den <= INT64_MAX and 0 <= quantity <= INT64_MAX):
             raise IntertieError("AMOUNT_INVALID", f"A charge line {quantity:#x} x {num:#x}/{den:#x} is out of range.")
-    return _fit(exact_charge(prices, quantities))
+        total -= quantity * num // -den
+    return _fit(total)
 
 
 def scale_price(num: int, den: int, markup_num: int, markup_den: int) -> tuple[int, int]:

@@ -60,7 +60,7 @@ class Terms(Struct, frozen=True, array_like=True):
     account: str
 
 
-Weight = tuple[int, int, int, int, int]
+Weight = tuple[int, ...]
 """Of one hold: posted, pending, granted, earned (minor units), and 1 while it is open."""
 NO_WEIGHT: Weight = (0, 0, 0, 0, 0)
 
@@ -134,7 +134,7 @@ class Hold(Struct):
     @property
     def refused(self) -> bool:
         """True while a refusal stands, also one without effect: it may still be withdrawn (RFC 0007, section 3.8)."""
-        return any(claim.refused for claim in self.claims)
+        return True in [claim.refused for claim in self.claims]
 
     def grant_at(self, seen: int) -> int:
         """Cumulative grant as of `seen` in the payer's log."""

@@ -75,15 +75,15 @@ def _stated(inv: Invocation) -> Columns:
 
 def _spec(world: World, link: Link, fact: Fact, data: bytes) -> Spec:
     order = fact.entry.order
-    known = world.catalog.offers.get(order.offer_digest)
+    payload, known = order.input, world.catalog.offers.get(order.offer_digest)
     return Spec(
         id=order.id,
         caller=f"link:{link.name}:{fact.seq}",
         offer=known.ref if known else "",
         offer_digest=order.offer_digest,
         nonce=order.nonce,
-        input_digest=order.input.digest,
-        media_type=order.input.media_type,
+        input_digest=payload.digest,
+        media_type=payload.media_type,
         input=data,
         max_charge=order.max_charge,
         grant=order.grant,
@@ -91,7 +91,7 @@ def _spec(world: World, link: Link, fact: Fact, data: bytes) -> Spec:
         created_at=fact.entry.at,
         hop_limit=order.hop_limit,
         path=tuple(order.path),
-        places=tuple(order.policy.places),
+        places=tuple(order.policy.places) if order.HasField("policy") else (),
         actors=tuple(order.actors),
         session=order.session,
         group=order.group,
@@ -144,20 +144,21 @@ def _check_limits(world: World, link: Link, order: pb.Order, data: bytes, now: i
 
 
 def _check_path(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
-    if world.own.grid in order.path:
+    path = order.path
+    if world.own.grid in path:
         raise IntertieError("LOOP", "The order has passed this grid before.")
-    if len(order.path) > 16 or order.hop_limit > 16:
+    if len(path) > 16 or order.hop_limit > 16:
         raise IntertieError("HOP_LIMIT", "The order's path or hop limit is above 16.")
 
 
 def _check_payload(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
-    limit = min(world.settings.max_input_bytes, world.own.limits.inline_bytes)
-    if order.input.size > limit or len(data) > limit:
+    limit, payload = min(world.settings.max_input_bytes, world.own.limits.inline_bytes), order.input
+    if payload.size > limit or len(data) > limit:
         raise IntertieError("INPUT_TOO_LARGE", f"Inputs may have {limit} bytes.")
-    if order.input.size != len(data) or order.input.digest != salted(order.nonce, data):
+    if payload.size != len(data) or payload.digest != salted(order.nonce, data):
         raise IntertieError("INPUT_INVALID", "The input is not the one that the order's digest names.")
-    if order.input.encoding:
-        raise IntertieError("INPUT_INVALID", f"The content encoding {order.input.encoding} is not known.")
+    if payload.encoding:
+        raise IntertieError("INPUT_INVALID", f"The content encoding {payload.encoding} is not known.")
 
 
 ORDER_CHECKS: tuple[Check, ...] = (
