@@ -18,7 +18,7 @@ from intertie_node.core import holds, invocations, ledger, link, peering
 from intertie_node.core.opening import Phase, Signal
 from intertie_node.core.tasks import TaskSignal
 
-NEAR_MS = 300
+NEAR_MS = 1_000
 """So long before a fault strikes, and after it is over, an entry still meets it."""
 OPEN_TAG = lk.Frame(open=b"x").SerializeToString()[:1]
 COUNTED = (

@@ -78,10 +78,13 @@ class Faults:
             self._sim.dial(node, node.world.links[self._sim.genesis[link].hex()], second=True)
 
     def _repeat(self, link: int, side: int) -> None:
-        """All that a grid has said on a stream is said again on another one, by a proxy that has gone mad."""
+        """All that a grid has said on a stream is said again on another one, by a proxy that has gone mad.
+
+        A restored grid is spared: what it has lost it learns from its peer's Open, which the transport proves fresh.
+        """
         for stream in self._streams(link):
             said, hearer = stream.ends[side], stream.ends[1 - side].owner
-            if isinstance(said.owner, Node) and isinstance(hearer, Node) and hearer.alive:
+            if isinstance(said.owner, Node) and isinstance(hearer, Node) and hearer.alive and not hearer.restored:
                 again = self._sim.connect_grids(link, Repeater(said.owner), hearer)
                 for number, frame in enumerate(said.said):
                     self._sim.after(3 * number, lambda again=again, frame=frame: again.send(frame))

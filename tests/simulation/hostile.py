@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.kit import misdeeds
-from tests.kit.rogue import K, Rogue
+from tests.kit.rogue import HOUR_MS, K, Rogue
 from tests.kit.worlds import START, Identity, limits, make_offer
 from tests.simulation.plan import GridPlan
 from tests.simulation.runs import PRICES, TOKEN, script
@@ -36,7 +36,7 @@ from intertie_node.core.pair import Fact
 OFFERS = tuple(PRICES)
 LULL = 20
 """So many times longer hostile grids rest while the world does."""
-CHATTER = 200
+CHATTER = 400
 """So many times, half a millisecond apart, the same is said again."""
 RAISED = 6
 """So many open holds are granted everything at a time."""
@@ -55,6 +55,8 @@ class Face(Rogue):
     told: list[bytes]
     heard_groups: list[tuple[int, list[bytes], lk.HeadSignature]]
     advertised = False
+    priced = (0, 0)
+    """(seq of the own tariff, until when it is good)."""
     blind_at: int | None = None
     """Seq of the neighbour's log from which on nothing is acknowledged any more."""
 
@@ -206,7 +208,10 @@ class HostileGrid:
 
     def _advertise(self, face: Face) -> None:
         face.advertised = True
-        items = face.advertise(self._offers)
+        seq, until = face.priced
+        items = face.advertise(self._offers, tariff_seq=seq if self.now() < until else 0)
+        if self.now() >= until:
+            face.priced = items[0].route.tariff_seq, self.now() + HOUR_MS // 2
         if "hijack" in self.habits:
             items[1:1] = self._hijacked(face)
         face.say(advertisements=items)
@@ -298,11 +303,11 @@ class HostileGrid:
         """The grid at the other end."""
         return next(node for number, node in self._peers if self._faces.get(number) is face)
 
-    def _buy(self, face: Face, offer: KnownOffer | None = None, end: str = "", **changes: Any) -> int:
+    def _buy(self, face: Face, offer: KnownOffer | None = None, end: str = "", tokens: int = 0, **changes: Any) -> int:
         offer = offer or self._known(face)
         said = {
             "number": 0, "offer": offer.offer.name, "pieces": self._rng.randrange(4), "pause": 30,
-            "tokens": self._rng.choice((3, 90)), "end": end or self._rng.choice(("done", "done", "hang")),
+            "tokens": tokens or self._rng.choice((3, 90)), "end": end or self._rng.choice(("done", "done", "hang")),
         }  # fmt: skip
         terms = {"max_charge": 300, "grant": 300, "deadline": self.now() + self._rng.choice((500, 3_000, 9_000))}
         return face.buy(offer, script(said), **{**terms, **changes})
@@ -418,7 +423,8 @@ def _chatter(grid: HostileGrid, face: Face) -> None:
 def _jam(grid: HostileGrid, face: Face) -> None:
     """Holds that are never granted anything, as many as the limits take; some are cancelled, all expire on the dot."""
     for _ in range(6):
-        seq = grid._buy(face, max_charge=2_000, grant=grid._rng.choice((0, 1, 2_000)), deadline=grid.now() + 9_000)
+        grant = grid._rng.choice((0, 1, 300, 300, 2_000))
+        seq = grid._buy(face, max_charge=2_000, grant=grant, deadline=grid.now() + 9_000)
         if grid._rng.random() < 0.3:
             grid._later(face, grid._rng.choice((400, 2_000)), _canceling(face, seq))
         grid.sim.after(9_050 + face.ledger.terms.claim_window_ms, lambda seq=seq: _expire(face, seq))
@@ -448,7 +454,9 @@ def _raise_grants(grid: HostileGrid, face: Face) -> None:
     open_ = [hold for (payer, _), hold in face.ledger.holds.items() if payer == 0 and hold.state is HoldState.OPEN]
     for hold in open_[-RAISED:]:
         face.write(K.ENTRY_KIND_GRANT, grant=pb.Grant(order_seq=hold.seq, amount=hold.terms.max_charge))
-    grid._buy(face, max_charge=400, grant=50)
+    for _ in range(3):
+        stream = grid._neighbour(face).own_offer("stream")
+        grid._buy(face, stream, "done", tokens=300, max_charge=400, grant=grid._rng.choice((50, 350)))
 
 
 def _misorder(grid: HostileGrid, face: Face) -> None:

@@ -19,6 +19,9 @@ SHAPES = ("line", "star", "ring", "random")
 BUSY_MS = 12_000
 CALM_MS = 3_000
 """How long a call takes at most where nothing goes wrong."""
+LONG_MS = 3_600_000
+MAX_SHORT = 2
+"""So many grids have tariffs that expire soon: each renewal is told to everybody."""
 HABITS = (
     "equivocate", "overcharge", "charge_twice", "charge_late", "withhold", "refuse_all", "jam", "replay", "forge",
     "hijack", "flood", "silence",
@@ -31,8 +34,9 @@ FAULTS = (
 """What goes wrong (see `faults`)."""
 POINTS = ("before_commit", "after_commit", "after_send", "amid_sends")
 ACTS = ("accept", "refuse", "resume", "terminate", "terminate")
-RARE = (1, 4, 5, 6, 7, 8, 9, 10, 11)
+RARE = (1, 4, 5, 6, 7, 8, 8, 9, 10, 10, 10, 11)
 """Kinds of entries that few batches hold: all but tariffs and orders."""
+AHEAD_MS = 3_500
 OPENING_MS = 1_200
 """Within this time the links open for the first time."""
 ENDINGS = ("done",) * 8 + ("fail", "die", "hang", "twice", "deaf", "refuse", "refuse")
@@ -46,7 +50,7 @@ class GridPlan(Struct):
     """Milliseconds by which its clock leads true time."""
     fee: int = 0
     markup: tuple[int, int] = (1, 1)
-    tariff_ms: int = 3_600_000
+    tariff_ms: int = LONG_MS
     event_credit: int = 64 * 1024
     budgets: tuple[int, ...] = ()
     """Of its consumers' accounts."""
@@ -105,6 +109,8 @@ def draw(seed: int) -> Plan:
     size = rng.choice(SIZES)
     shape = rng.choice(SHAPES)
     grids = [_grid(rng) for _ in range(size)]
+    for grid in [grid for grid in grids if grid.tariff_ms < LONG_MS][MAX_SHORT:]:
+        grid.tariff_ms = LONG_MS
     edges = _edges(rng, shape, size)
     if rng.random() < 0.35:
         _add_hostile(rng, grids, edges)
@@ -125,7 +131,7 @@ def _grid(rng: Random) -> GridPlan:
         skew=rng.choice((0, 0, 0, rng.randint(-400, 400))),
         fee=rng.choice((0, 0, 1, 7)),
         markup=rng.choice(((1, 1), (1, 1), (11, 10), (4, 3))),
-        tariff_ms=rng.choice((3_600_000,) * 8 + (30_000, 6_000, 2_500)),
+        tariff_ms=rng.choice((LONG_MS,) * 8 + (30_000, 6_000, 2_500)),
         event_credit=rng.choice((64 * 1024, 64 * 1024, 600)),
         budgets=tuple(rng.choice((1_500, 20_000, 200_000)) for _ in range(3)),
     )
@@ -196,7 +202,7 @@ def _ops(rng: Random, plan: Plan) -> list[Item]:
             others.append(Item(call.at + rng.choice((0, 30, 900, 9_000)), "conflict", {"call": number}))
         if rng.random() < 0.06:
             others.append(Item(call.at + rng.choice((0, 900, 9_000)), "anew", {"call": number}))
-        if rng.random() < 0.12:
+        if rng.random() < 0.2:
             others.append(
                 Item(call.at + rng.choice((30, 700, 2_000)), "credit", {"call": number, "share": rng.random()})
             )
@@ -299,16 +305,26 @@ def _add_storms(rng: Random, plan: Plan) -> None:
     """Around a few calls, what is rare alone: cut off after a cancel, cut off from a grid that crashes, a crowd."""
     calls = [op for op in plan.ops if op.kind == "call"]
     lasting = [call for call in calls if (call.args["pieces"] + 1) * call.args["pause"] > 300] or calls
-    for call in rng.sample(lasting, min(len(lasting), rng.randint(1, 4))):
-        near = [p.b if p.a == call.args["grid"] else p.a for p in plan.peerings if call.args["grid"] in (p.a, p.b)]
+    relayed = [call for call in lasting if call.args["target"] not in (*_near(plan, call), call.args["grid"])]
+    for call in [rng.choice(rng.choice((lasting, relayed or lasting))) for _ in range(rng.randint(1, 4))]:
+        near = _near(plan, call)
         host = rng.choice([grid for grid in near if grid in plan.honest] or [call.args["grid"]])
         rng.choice((_cut_off, _cut_off, _crowd))(rng, plan, call, host)
     for peering in plan.peerings:
         for host, other in ((peering.a, peering.b), (peering.b, peering.a)):
             if plan.grids[other].habits and not plan.grids[host].habits:
                 _go_down(rng, plan, host, rng.randrange(OPENING_MS, BUSY_MS // 2))
+    for peering in plan.peerings:
+        if peering.skew > AHEAD_MS and rng.random() < 0.4:
+            _set_back(rng, plan, rng.choice([grid for grid in (peering.a, peering.b) if grid in plan.honest]))
     plan.ops.sort(key=lambda item: item.at)
     plan.faults.sort(key=lambda item: item.at)
+
+
+def _near(plan: Plan, call: Item) -> list[int]:
+    """Neighbours of the grid at which a call is made."""
+    grid = call.args["grid"]
+    return [p.b if p.a == grid else p.a for p in plan.peerings if grid in (p.a, p.b)]
 
 
 def _cut_off(rng: Random, plan: Plan, call: Item, host: int) -> None:
@@ -335,13 +351,30 @@ def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
     _go_down(rng, plan, host, call.at + rng.choice((60, 150, 1_500)))
 
 
+def _set_back(rng: Random, plan: Plan, grid: int) -> None:
+    """A clock goes ahead as far as peers take it, work begins, and the grid starts again with the clock set back."""
+    at = _busy(rng, plan)
+    plan.faults.append(Item(at, "jump", {"grid": grid, "ms": AHEAD_MS, "lasting": 2_000, "reboot": True}))
+    if rng.random() < 0.5 and not any(to - since > 20_000 for since, to in plan.lulls):
+        plan.grids[grid].tariff_ms = 2_500
+    work = {"offer": "stream", "pieces": 10, "pause": 700, "timeout": 10_000, "max": 900, "grant": 0}
+    calls = [op for op in plan.ops if op.kind == "call"]
+    for number in range(len(calls), len(calls) + 2):
+        args = {**rng.choice(calls).args, **work, "target": grid, "number": number}
+        plan.ops.append(Item(at + rng.randint(100, 1_900), "call", args))
+
+
 def _go_down(rng: Random, plan: Plan, host: int, at: int) -> None:
-    """A grid goes down for a while, or comes back with an older disk."""
+    """A grid goes down for a while, or comes back with an older disk; two streams are made when it is back."""
+    down = rng.choice((400, 6_000, 35_000))
     if rng.random() < 0.5:
-        plan.faults.append(Item(at, "crash", {"grid": host, "down": rng.choice((400, 6_000, 35_000))}))
+        plan.faults.append(Item(at, "crash", {"grid": host, "down": down}))
     else:
-        age = rng.choice((50, 120, 1_000, 3_000))
-        plan.faults.append(Item(at, "restore", {"grid": host, "age": age, "down": 400}))
+        age, down = rng.choice((50, 120, 1_000, 3_000)), 400
+        plan.faults.append(Item(at, "restore", {"grid": host, "age": age, "down": down}))
+    link = rng.choice([n for n, peering in enumerate(plan.peerings) if host in (peering.a, peering.b)])
+    again = at + down + rng.choice((30, 60, 130))
+    plan.faults.append(Item(again, "second_stream", {"link": link, "side": rng.randrange(2)}))
 
 
 def _fault(rng: Random, plan: Plan, kind: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulation import coverage, plants
+from tests.simulation import coverage, ending, plants
+from tests.simulation.judge import Violation
 from tests.simulation.plan import draw
 from tests.simulation.planting import mutated
 from tests.simulation.run import ROOT, play_seed
@@ -20,6 +21,7 @@ from tests.simulation.world import Simulation
 
 from intertie_node.core import grid
 from intertie_node.core.books import Books
+from intertie_node.core.ledger import ME
 from intertie_node.services import turns
 
 REGRESSIONS = (11, 15, 52, 184, 196, 203)
@@ -51,6 +53,18 @@ def test_two_runs_of_a_seed_are_the_same_run_in_any_process() -> None:
     assert here == [play_seed(seed).trace for seed in (3, 5)]
     assert here == elsewhere(1, 3, 5) == elsewhere(2, 3, 5)
     assert here[0] != here[1]
+
+
+def test_the_judge_follows_the_heads_of_both_logs_itself() -> None:
+    sim = Simulation(draw(8))
+    sim.run()
+    node = sim.nodes[0]
+    (name,) = node.world.links
+    rows = node.disk.log(name, ME)
+    ending._linked(sim.judge, node, name)
+    rows[1] = (*rows[1][:4], rows[0][4])
+    with pytest.raises(Violation, match="gapless and linked"):
+        ending._linked(sim.judge, node, name)
 
 
 def test_reasons_name_rows_and_pairs_that_there_are() -> None:
