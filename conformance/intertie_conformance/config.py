@@ -68,8 +68,9 @@ TEMPLATE: Final = """\
 
 [target]
 public = "127.0.0.1:7460"   # host:port of the target's public port (descriptor, proposals)
-# command = "./start-my-node"  # instead: starts the target; its first line on stdout must be a JSON object with
-                            # the keys of this table that it knows, e.g. {"public": "127.0.0.1:40123", "token": "…"}
+# Instead, a command that starts the target; its first line on stdout must be a JSON object with the keys of this
+# table that it knows and no others, e.g. {"public": "127.0.0.1:40123", "token": "…"}.
+# command = "./start-my-node"
 consumer = ""               # host:port of the consumer face in plaintext on loopback; "": on the public port
 token = ""                  # bearer token of a consumer with a budget of 1,000,000,000 minor units or more, none spent
 other_token = ""            # that of a second consumer with an account of its own and such a budget

@@ -14,10 +14,11 @@ from intertie_conformance import registry
 from intertie_conformance.checks import Check
 from intertie_conformance.config import Config
 from intertie_conformance.passive import Observer
+from intertie_conformance.pulse import Pulse
 from intertie_conformance.roles.peerings import Peerings
 from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.stage import Stage
-from intertie_conformance.verdicts import Absent, Bound, Failed, Outcome, Verdict
+from intertie_conformance.verdicts import Absent, Bound, Failed, Outcome, Slip, Verdict
 
 BESIDE: Final = 6
 """Slow checks that run beside each other."""
@@ -68,15 +69,22 @@ class Runner:
         self.seed = seed
         self.observer = Observer()
         self.peerings = Peerings(target)
+        self.pulse = Pulse()
         self._progress = progress or (lambda _: None)
         self._mute = 0
         """Checks in a row in which the target gave no answer."""
         self._ends = time.monotonic() + config.suite.limit_s
 
     async def run(self, checks: Iterable[Check], abreast: int = ABREAST) -> list[Outcome]:
-        """The outcome of each check, in the order given; `abreast` quick ones run at a time."""
+        """The outcomes of checks; `abreast` quick ones run at a time, those that want to be alone come last."""
         turns = {True: asyncio.Semaphore(BESIDE), False: asyncio.Semaphore(abreast)}
-        return await asyncio.gather(*(self._in_turn(turns[found.slow], found) for found in checks))
+        chosen = list(checks)
+        together = [self._in_turn(turns[found.slow], found) for found in chosen if not found.alone]
+        self.pulse.start()
+        outcomes = await asyncio.gather(*together)
+        outcomes += [await self.one(found) for found in chosen if found.alone]
+        await self.pulse.stop()
+        return outcomes
 
     async def again(self, outcomes: Sequence[Outcome], checks: Sequence[Check]) -> list[Outcome]:
         """Try once more, one after another, what is red: on a busy machine a check may have had too little time."""
@@ -121,7 +129,7 @@ class Runner:
         except Exception as error:
             outcome = Outcome(found.id, found.name, Verdict.HARNESS_ERROR, "the check is cleared away", repr(error))
         outcome.seen, outcome.trace = stage.seen, stage.trace.lines
-        outcome.seconds = time.monotonic() - began
+        outcome.seconds, outcome.late = time.monotonic() - began, self.pulse.since(began)
         self._progress(outcome)
         return outcome
 
@@ -158,6 +166,10 @@ class Runner:
             return Outcome(found.id, found.name, broken, error.expected, error.got)
         if isinstance(error, Absent):
             return Outcome(found.id, found.name, Verdict.NOT_APPLICABLE, got=str(error))
+        if isinstance(error, Slip):
+            return Outcome(
+                found.id, found.name, Verdict.HARNESS_ERROR, "the suite does what the check asks", str(error)
+            )
         expected, got = "a verdict", "".join(traceback.format_exception(error, limit=-4))
         if isinstance(error, TimeoutError):
             expected, got = f"an end within {LONGEST_S:g} s", "the check went on"

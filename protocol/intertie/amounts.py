@@ -33,12 +33,15 @@ def check_price(num: int, den: int) -> None:
         raise IntertieError("AMOUNT_INVALID", f"A price or factor of {num:#x}/{den:#x} is out of range.")
 
 
-def line_charge(quantity: int, num: int, den: int) -> int:
-    """Return ceil(quantity · num / den), exact and unchecked: minor units for cumulative atoms.
+def exact_charge(prices: Sequence[tuple[int, int]], quantities: Sequence[int]) -> int:
+    """Return the sum over the lines of ceil(quantity · num / den), exact and unchecked: minor units.
 
-    Only for operands that are known to be in range; `charge` checks them.
+    Only for as many operands that are known to be in range; `charge` checks them.
     """
-    return -(quantity * num // -den)
+    total = 0
+    for (num, den), quantity in zip(prices, quantities, strict=True):
+        total -= quantity * num // -den
+    return total
 
 
 def charge(prices: Sequence[tuple[int, int]], quantities: Sequence[int]) -> int:

@@ -47,12 +47,14 @@ class Tree:
         """Return the sibling hashes from leaf `index` to the root; IndexError if there is no such leaf."""
         if not 0 <= index < self.size:
             raise IndexError(f"no leaf {index} in a tree of {self.size}")
-        found = []
-        for level in self._levels[:-1]:
-            if (sibling := index ^ 1) < len(level):
-                found.append(level[sibling])
-            index >>= 1
-        return found
+        return self.paths()[index]
+
+    def paths(self) -> list[list[bytes]]:
+        """Return the sibling hashes from every leaf to the root, in order."""
+        paths: list[list[bytes]] = [[]]
+        for level in reversed(self._levels[:-1]):
+            paths = [[*level[place ^ 1 : (place ^ 1) + 1], *paths[place >> 1]] for place in range(len(level))]
+        return paths
 
 
 def tree(leaves: Sequence[bytes]) -> Tree:
@@ -86,45 +88,39 @@ def root_of(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
 class Prover:
     """A signed root under which many leaves are proven: a node once proven is not hashed again."""
 
-    __slots__ = ("_known", "_root", "_size")
+    __slots__ = ("_proven", "_size")
 
     def __init__(self, root: bytes, size: int) -> None:
-        self._root = root
         self._size = size
-        self._known: dict[tuple[int, int], bytes] = {}
-        """(level, position) → node on, or beside, a proven path."""
+        self._proven: dict[tuple[int, int], tuple[bytes, list[bytes]]] = {
+            (max(0, size - 1).bit_length(), 0): (root, [])
+        }
+        """(level, position) → a node on, or beside, a proven path, and the path from there."""
 
     def proves(self, leaf: bytes, index: int, path: Sequence[bytes]) -> bool:
         """Return whether `path` leads from `leaf` at `index` to the root. Raises CHARGE_UNPROVEN as `root_of`."""
-        if index >= self._size or len(path) != self._height(index) or set(map(len, path)) - _HASH_SIZES:
+        rest = list(path)
+        if index >= self._size or len(rest) != self._length(index) or set(map(len, rest)) - _HASH_SIZES:
             raise IntertieError("CHARGE_UNPROVEN", "An inclusion path has a bad shape.", field="path")
-        known, seen, step = self._known, {}, 0
-        node: bytes | None = leaf_hash(leaf)
-        level, position, last = 0, index, self._size - 1
-        while last:
-            if node is not None and known.get((level, position)) == node:
-                node = None  # proven from here on: the rest of the path is only compared
-            paired = position & 1 or position < last
-            if paired and node is None and known[level, position ^ 1] != path[step]:
+        seen: dict[tuple[int, int], tuple[bytes, list[bytes]]] = {}
+        node, level, position, last = leaf_hash(leaf), 0, index, self._size - 1
+        while self._proven.get((level, position)) != (node, rest):
+            if not last:
                 return False
-            if node is not None:
-                seen[level, position] = node
-            if paired and node is not None:
-                sibling = seen[level, position ^ 1] = path[step]
+            seen[level, position] = node, rest
+            if position & 1 or position < last:
+                sibling, *above = rest
+                seen[level, position ^ 1] = sibling, [node, *above]
                 node = node_hash(sibling, node) if position & 1 else node_hash(node, sibling)
-            step += 1 if paired else 0
+                rest = above
             level, position, last = level + 1, position >> 1, last >> 1
-        if node is not None and node != self._root:
-            return False
-        known.update(seen)
+        self._proven.update(seen)
         return True
 
-    def _height(self, index: int) -> int:
-        position, last, height = index, self._size - 1, 0
-        while last:
-            height += bool(position & 1 or position < last)
-            position, last = position >> 1, last >> 1
-        return height
+    def _length(self, index: int) -> int:
+        """Length of the path from a leaf: one node a level up to where it meets the last leaf's, then the left ones."""
+        below = (index ^ self._size - 1).bit_length()
+        return below + (index >> below).bit_count()
 
 
 def _parents(level: Sequence[bytes]) -> list[bytes]:

@@ -69,8 +69,8 @@ def prove(records: Sequence[bytes], executor: bytes, signed_at: int, key: Privat
     root = RecordRoot(executor=executor, root=tree.root, size=tree.size, signed_at=signed_at)
     sealed = envelope.seal(envelope.RECORD_ROOT, root.SerializeToString(deterministic=True), [key])
     return [
-        RecordProof(record=record, root=sealed, index=index, path=tree.path(index))
-        for index, record in enumerate(records)
+        RecordProof(record=record, root=sealed, index=index, path=path)
+        for index, (record, path) in enumerate(zip(records, tree.paths(), strict=True))
     ]
 
 
@@ -109,23 +109,42 @@ def _open_root(sealed: bytes, executor: VerifiedDescriptor) -> RecordRoot:
 
 def _check_record(record: ExecutionRecord) -> None:
     """Raise CHARGE_UNPROVEN unless every field of a record is in range."""
-    lines = [(line.unit, line.quantity) for line in record.usage]
+    field = _faulty_digest(record) or _faulty_field(record)
+    if field:
+        raise _unproven(f"The record's {field} is out of range.", field)
+
+
+def _faulty_digest(record: ExecutionRecord) -> str:
+    """Return the name of the first field of a record that should be a nonce or a digest and is none, "" if all are."""
+    if not 16 <= len(record.nonce) <= 32:
+        return "nonce"
+    if not is_multihash(record.offer_digest):
+        return "offer_digest"
+    if not is_multihash(record.input_digest):
+        return "input_digest"
+    output = record.output_digest
+    return "output_digest" if output and not is_multihash(output) else ""
+
+
+def _faulty_field(record: ExecutionRecord) -> str:
+    """Return the name of the first other field of a record that is out of range, "" if none is."""
+    if record.state not in _ENDS:
+        return "state"
+    if not _is_usage([(line.unit, line.quantity) for line in record.usage]):
+        return "usage"
+    if not _is_sound(record.energy):
+        return "energy"
+    if record.place and not is_place(record.place):
+        return "place"
+    return "" if 0 <= record.started_at <= record.ended_at else "started_at"
+
+
+def _is_usage(lines: list[tuple[str, int]]) -> bool:
+    """Return whether a record's usage names few units, each once and in order, with no negative quantity."""
     units = [unit for unit, _ in lines]
-    rules = (
-        ("nonce", 16 <= len(record.nonce) <= 32),
-        ("offer_digest", is_multihash(record.offer_digest)),
-        ("input_digest", is_multihash(record.input_digest)),
-        ("output_digest", not record.output_digest or is_multihash(record.output_digest)),
-        ("state", record.state in _ENDS),
-        ("usage", len(units) <= MAX_LINES and "" not in units and sorted(set(units)) == units),
-        ("usage", not lines or min(quantity for _, quantity in lines) >= 0),
-        ("energy", _is_sound(record.energy)),
-        ("place", not record.place or is_place(record.place)),
-        ("started_at", 0 <= record.started_at <= record.ended_at),
-    )
-    for field, holds in rules:
-        if not holds:
-            raise _unproven(f"The record's {field} is out of range.", field)
+    if len(units) > MAX_LINES or "" in units or sorted(set(units)) != units:
+        return False
+    return not lines or min([quantity for _, quantity in lines]) >= 0
 
 
 def _is_sound(energy: Energy) -> bool:

@@ -84,7 +84,6 @@ class Node:
             input_bytes=config.limits.input_bytes,
             orders=config.limits.orders,
             hops=config.limits.hops,
-            event_credit=LIMITS["event_credit"].default,
         )
         own = OwnSide(
             fingerprint=descriptor.fingerprint,

@@ -13,9 +13,7 @@ from intertie.v1.link_pb2 import Cursor, Limits, Open
 from vector_cases.common import NOW, Case, hostile, key, seed, valid
 
 GENESIS, SKEW = seed("genesis"), 2_000
-LIMITS = Limits(
-    frame_bytes=262_144, inline_bytes=16_384, input_bytes=1_048_576, orders=4_096, hops=8, event_credit=262_144
-)
+LIMITS = Limits(frame_bytes=262_144, inline_bytes=16_384, input_bytes=1_048_576, orders=4_096, hops=8)
 
 
 def cases() -> list[Case]:

@@ -211,7 +211,6 @@ def limits(**changes: int) -> lk.Limits:
         "input_bytes": LIMITS["input_bytes"].default,
         "orders": LIMITS["orders"].default,
         "hops": LIMITS["hops"].default,
-        "event_credit": LIMITS["event_credit"].default,
     }
     return lk.Limits(**{**values, **changes})
 

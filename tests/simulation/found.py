@@ -17,7 +17,7 @@ FOUND: Mapping[str, Plant] = {
     ),
     "found: an order that is void when it is written": Plant(
         CORE + "placing",
-        "fault = order_fault(order, link.pair.next_at(now), terms.claim_window_ms, terms.max_hold_ms)",
+        "fault = order_fault(order, lines, link.pair.next_at(now), terms.claim_window_ms, terms.max_hold_ms)",
         "fault = None",
     ),
     "found: a tariff that has expired when it is written": Plant(

@@ -41,7 +41,7 @@ def results(peer: Peer, seq: int) -> list[Event]:
     return [event for event in peer.events if event.order_seq == seq and event.HasField("result")]
 
 
-async def ended(peer: Peer, name: str, value: object, **changes: object) -> tuple[int, pb.Charge]:
+async def ended(peer: Peer, name: str, value: object, **changes: Any) -> tuple[int, pb.Charge]:
     """Order, wait for the final charge and the result."""
     seq = await ordering.order(peer, name, value, **changes)
     charge = await ordering.expect_charged(peer, seq)

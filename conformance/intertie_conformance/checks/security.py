@@ -163,7 +163,7 @@ async def dials_no_text(stage: Stage) -> None:
     peer = await stage.peer()
     await peer.up()
     url = f"https://{trap.address}/"
-    texts = {"session": url, "group": url, "actors": [url], "account": url}
+    texts: dict[str, Any] = {"session": url, "group": url, "actors": [url], "account": url}
     await ordering.expect_charged(peer, await ordering.order(peer, "echo", {"$ref": url, "url": url}, **texts))
     forger = stage.peerings.identity()
     forger.describe(trap.address, trap.address)

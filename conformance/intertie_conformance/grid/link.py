@@ -133,7 +133,7 @@ class Link:
         if self.phase is not Phase.DOWN:
             stream.close()
             return
-        self.phase, self.stream, self.dialled = Phase.OPENING, stream, True
+        self.phase, self.stream, self.dialled, self.confirmed = Phase.OPENING, stream, True, False
         first = self.rules.first_said()
         if first is not None:
             stream.send(first.SerializeToString())
@@ -142,7 +142,7 @@ class Link:
     def lost(self, stream: Stream) -> None:
         """A stream has ended."""
         if stream is self.stream:
-            self.phase, self.stream = Phase.DOWN, None
+            self.phase, self.stream, self.confirmed = Phase.DOWN, None, False
             self._events, self._advertisements = [], []
 
     def hear(self, stream: Stream, data: bytes) -> None:

@@ -135,7 +135,7 @@ class Grid:
         """A stranger proposes: a sound proposal is accepted at once. Raises: Refusal."""
         described = self.rules.read_chain(list(request.descriptors))
         agreed = self.rules.read_agreement(request.agreement, described)
-        self.rules.proposal_mine(agreed, self.me.fingerprint)
+        self.rules.proposal_mine(agreed, self.me)
         self.rules.proposal_certificates(described)
         self.rules.proposal_pinned(described, self.peers)
         others = {peer.grid for peer in self.peers.values() if not self.rules.same_grid(peer, described)}

@@ -12,7 +12,7 @@ from intertie_conformance.wire import amounts, relays
 from intertie_conformance.wire.refusal import Refusal
 
 
-@mutant("IT-RLY-030")
+@mutant("IT-RLY-030", also=("IT-RLY-068", "IT-RLY-069"))
 class OwnTermsOnly(Rules):
     """Advertises its own markup, whatever it pays itself."""
 
@@ -20,7 +20,7 @@ class OwnTermsOnly(Rules):
         return 11, 10, 5
 
 
-@mutant("IT-RLY-030")
+@mutant("IT-RLY-030", also=("IT-RLY-068", "IT-RLY-069"))
 class FeeNotMarkedUp(Rules):
     """Rounds the fee down and leaves the markup out of it."""
 
@@ -71,7 +71,7 @@ class NeverWhole(Rules):
         return super().relayed_grant(plan) - whole
 
 
-@mutant("IT-RLY-033")
+@mutant("IT-RLY-033", also=("IT-RLY-051",))
 class Floats(Rules):
     """Converts in floating point."""
 

@@ -20,6 +20,11 @@ def replay(outcome: Outcome, run: Run, how: str) -> str:
     return f"intertie-conformance run {how} --seed {run.seed} --only {outcome.check}"
 
 
+def lateness(outcome: Outcome) -> str:
+    """What is to be said where the suite itself was late, "" where it was not."""
+    return f"the suite itself was late by up to {outcome.late:.1f} s meanwhile: a busy machine" if outcome.late else ""
+
+
 def counts(run: Run) -> Mapping[str, int]:
     """Number of outcomes by verdict."""
     found = Counter(outcome.verdict for outcome in run.outcomes)
@@ -56,7 +61,7 @@ def as_data(outcome: Outcome, run: Run, how: str) -> dict[str, Any]:
     if outcome.first is not None:
         data["first_try"] = {"expected": outcome.first.expected, "got": outcome.first.got}
     if outcome.is_red or outcome.verdict is Verdict.NON_STRICT:
-        data |= {"trace": trace_lines(outcome), "replay": replay(outcome, run, how)}
+        data |= {"late": round(outcome.late, 3), "trace": trace_lines(outcome), "replay": replay(outcome, run, how)}
     return data
 
 

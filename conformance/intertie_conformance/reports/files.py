@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 from intertie_conformance.registry import Requirement, requirements
-from intertie_conformance.reports.facts import counts, replay, run_as_data, trace_lines
+from intertie_conformance.reports.facts import counts, lateness, replay, run_as_data, trace_lines
 from intertie_conformance.runner import Run
 from intertie_conformance.unseen import not_observable
 from intertie_conformance.verdicts import Outcome, Verdict
@@ -117,7 +117,8 @@ def _details(outcome: Outcome, run: Run, how: str) -> str:
     if outcome.verdict is Verdict.PASS:
         parts.append("".join(f"<div>{escape(seen)}</div>" for seen in outcome.seen))
     else:
-        parts.append(f"<p>expected: {escape(outcome.expected)}<br>got: {escape(outcome.got)}</p>")
+        note = f"<br>note: {lateness(outcome)}" if outcome.late else ""
+        parts.append(f"<p>expected: {escape(outcome.expected)}<br>got: {escape(outcome.got)}{note}</p>")
         parts.append(f"<pre>{escape(chr(10).join(trace_lines(outcome)))}</pre>")
         parts.append(f"<pre class=again>{escape(replay(outcome, run, how))}</pre>")
     opened = "" if outcome.verdict is Verdict.PASS else " open"

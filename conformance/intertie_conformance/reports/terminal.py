@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from intertie_conformance.registry import requirements
-from intertie_conformance.reports.facts import counts, replay, trace_lines
+from intertie_conformance.reports.facts import counts, lateness, replay, trace_lines
 from intertie_conformance.runner import Run
 from intertie_conformance.unseen import not_observable
 from intertie_conformance.verdicts import Outcome, Verdict
@@ -77,6 +77,8 @@ def _show_one(console: Console, outcome: Outcome, run: Run, how: str) -> None:
         return
     console.print(f"  expected: {escape(outcome.expected)}", highlight=False)
     console.print(f"  got:      {escape(outcome.got)}", highlight=False)
+    if outcome.late:
+        console.print(f"  note:     {lateness(outcome)}", highlight=False)
     for line in trace_lines(outcome):
         console.print(f"    {escape(line)}", highlight=False, style="dim", soft_wrap=True)
     console.print(f"  again:    {escape(replay(outcome, run, how))}\n", highlight=False, soft_wrap=True)

@@ -98,6 +98,7 @@ class Peerings:
         """A new provider of the target that listens on a port of its own."""
         door = Door(me or self.identity(), self._target)
         await door.open(self._target.suite.host)
+        self.at_end(door.close)
         (shop,) = await self.make([door.me], Shop, **changes)
         assert isinstance(shop, Shop)
         shop.setup(door)
@@ -108,9 +109,7 @@ class Peerings:
         if self._sellers:
             return self._sellers.pop()
         async with self.lock:
-            shop = await self.shop()
-        self.at_end(shop.door.close)
-        return shop
+            return await self.shop()
 
     def keeps(self, stream: GrpcStream) -> bool:
         """Whether a provider that waits for its next check is connected by a stream."""

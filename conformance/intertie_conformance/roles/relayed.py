@@ -54,11 +54,16 @@ class Executor(Shop):
     """A provider behind the target; its link stays up from check to check."""
 
     def setup(self, door: Door) -> None:
-        """Furnish it: the conformance offers, and one that is charged on completion."""
+        """Furnish it: the conformance offers, one that is charged on completion, one without a price an order."""
         super().setup(door)
         whole = Offer.FromString(self.offered["conformance/echo"].data)
         whole.name, whole.charge_on = "suite/whole", CHARGE_ON_COMPLETION
         self.offered[whole.name] = Offered.of(whole.SerializeToString())
+        plain = Offer.FromString(self.offered["conformance/meter"].data)
+        plain.name = "suite/plain"
+        del plain.prices[:]
+        plain.prices.add(unit="llm.output.token", num=1, den=10)
+        self.offered[plain.name] = Offered.of(plain.SerializeToString())
 
     def begin_on(self, stream: GrpcStream) -> None:
         """The target has dialled; the stream outlives the check."""

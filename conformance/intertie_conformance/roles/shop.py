@@ -18,20 +18,20 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Payload
-from intertie.v1.metering_pb2 import ENERGY_METHOD_UNKNOWN, Energy, UsageLine
-from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
+from intertie.v1.record_pb2 import RecordProof
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
 from intertie_conformance.grid import catalog
 from intertie_conformance.grid.account import ME, THEM, Hold
 from intertie_conformance.grid.identity import Identity, now_ms
 from intertie_conformance.grid.link import Phase
-from intertie_conformance.grid.ports import Credentials, PeerFace, close_server, serve
+from intertie_conformance.grid.ports import PeerFace, close_server
 from intertie_conformance.grid.streams import GrpcStream
 from intertie_conformance.roles.customer import invocation
+from intertie_conformance.roles.goods import listen, prove, record
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.target import Target
 from intertie_conformance.verdicts import fail
-from intertie_conformance.wire import amounts, records
+from intertie_conformance.wire import amounts
 from intertie_conformance.wire.build import entry, event
 from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.keys import Key
@@ -53,7 +53,6 @@ class Door:
 
     def __init__(self, me: Identity, target: Target) -> None:
         self.me = me
-        self.address = ""
         self.shop: Shop | None = None
         self._target = target
         self._early: list[tuple[GrpcStream, bytes]] = []
@@ -61,18 +60,13 @@ class Door:
 
     async def open(self, host: str) -> None:
         """Listen, and put the address into the own descriptor."""
-        face = PeerFace(self)
-        credentials = Credentials(self.me, self.admitted)
-        self._server, port = await serve(
-            f"{host}:0", credentials.server(), lambda s: s.add_generic_rpc_handlers((face.handler(),))
-        )
-        self.address = f"{host}:{port}"
-        self.me.describe("", self.address)
+        self._server = await listen(self.me, self, PeerFace(self), host)
 
     async def close(self) -> None:
-        """Stop listening."""
-        if self._server is not None:
-            await close_server(self._server)
+        """Stop listening; idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            await close_server(server)
 
     def admitted(self) -> list[bytes]:
         """The target alone."""
@@ -261,22 +255,10 @@ class Shop(Peer):
 
     def proof(self, seq: int, usage: Mapping[str, int], *, key: Key | None = None, **changes: Any) -> RecordProof:
         """The own signed record of an order, but for the changes."""
-        order, now = self.hold(seq).order, now_ms()
-        fields: dict[str, Any] = {
-            "executor": self.me.fingerprint,
-            "nonce": order.nonce,
-            "offer_digest": order.offer_digest,
-            "input_digest": order.input.digest,
-            "output_digest": salted(order.nonce, self.output(seq)),
-            "state": TASK_STATE_COMPLETED,
-            "usage": [UsageLine(unit=unit, quantity=usage[unit]) for unit in sorted(usage) if usage[unit]],
-            "energy": Energy(method=ENERGY_METHOD_UNKNOWN),
-            "started_at": now,
-            "ended_at": now,
-        }
-        record = ExecutionRecord(**{**fields, **changes})
-        data = record.SerializeToString(deterministic=True)
-        return records.prove([data], record.executor, now, key or self.me.key)[0]
+        order = self.hold(seq).order
+        digest = salted(order.nonce, self.output(seq))
+        made = record(self.me, order, usage, **{"output_digest": digest, **changes})
+        return prove(made, self.me, key, made.executor)
 
     def output(self, seq: int) -> bytes:
         """What the shop answers to an order: its input."""

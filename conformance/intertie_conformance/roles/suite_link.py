@@ -10,6 +10,7 @@ import grpc
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement, OriginRoute
 from intertie.v1.event_pb2 import Event
+from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.identity import Identity, now_ms
 from intertie_conformance.grid.link import Link
 from intertie_conformance.grid.logs import Fact
@@ -105,6 +106,13 @@ class SuiteLink(Link):
         self.memory = {}
         self._now = stream
         self.stage.keep(stream)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no order is open and the target has acknowledged everything: nothing will come of what was."""
+        account = self.logs.account
+        idle = not account.open(ME) and not account.open(THEM)
+        return idle and account.acked[THEM] == self.logs.seq(ME)
 
     def knows(self, stream: GrpcStream) -> bool:
         """Whether a stream that is not the present one is watched."""

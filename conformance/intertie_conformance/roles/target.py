@@ -26,6 +26,7 @@ from intertie_conformance.wire.descriptors import Described, read_chain
 from intertie_conformance.wire.refusal import Refusal
 
 STOP_S: Final = 10.0
+DYING_S: Final = 0.5
 MEET_S: Final = 10.0
 """How long the first answer may take."""
 
@@ -98,13 +99,19 @@ class Target:
             start_new_session=True,
         )
         assert self._process.stdout is not None
+        line = b""
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), self.table.start_s)
             said = msgspec.json.decode(line, type=dict[str, Any])
             self.table = msgspec.convert({**msgspec.structs.asdict(self.table), **said}, TargetTable)
-        except (TimeoutError, msgspec.MsgspecError) as error:
+        except TimeoutError:
             await self.stop()
-            raise Unreachable(f"the command did not say how it is reached: {error!r}") from None
+            raise Unreachable(f"the command did not say within {self.table.start_s:g} s how it is reached") from None
+        except msgspec.MsgspecError as error:
+            ended = await self.ended(DYING_S)
+            await self.stop()
+            shown, why = line.decode(errors="replace")[:200], error if line else ended
+            raise Unreachable(f"how it is reached: the command's first line is {shown!r}: {why}") from None
 
     async def _shown(self) -> bytes:
         host, _, port = self.table.public.rpartition(":")

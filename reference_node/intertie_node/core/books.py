@@ -96,13 +96,14 @@ class Books:
         if amount == 0:
             return
         fx.changes.append("transfers", (debit, credit, amount, asset, fx.now, *origin))
-        for name, place in ((debit, 0), (credit, 1)):
-            key = (name, asset)
-            balance = self.balances.get(key)
-            if balance is None:
-                balance = self.balances[key] = [0, 0]
-            balance[place] += amount
-            self._changed_balances.add(key)
+        self._balance(debit, asset)[0] += amount
+        self._balance(credit, asset)[1] += amount
+
+    def _balance(self, name: str, asset: str) -> list[int]:
+        """The balance of an account, to be changed."""
+        key = (name, asset)
+        self._changed_balances.add(key)
+        return self.balances.setdefault(key, [0, 0])
 
     def align(
         self, fx: Effects, name: str, other: str, wanted: int, asset: str, origin: tuple[str, int, int, str]

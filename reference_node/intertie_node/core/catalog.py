@@ -15,16 +15,13 @@ from intertie.amounts import INT64_MAX, apply_tariff
 from intertie.digests import multihash
 from intertie.errors import IntertieError
 from intertie.v1.catalog_pb2 import CatalogRoot, Offer
-from intertie.v1.metering_pb2 import PriceLine
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import MAX_PRICE_LINES
+from intertie_node.core.holds import MAX_PRICE_LINES, Prices
 from intertie_node.core.ledger import TariffTerms
 
 ORDER_UNIT = "order"
 MAX_UNIT = 64
 """Characters of a unit's name, so that an order's lines fit an entry."""
-Prices = tuple[tuple[str, int, int], ...]
-"""(unit, num, den): num/den minor units per atom."""
 
 
 class KnownOffer(Struct, frozen=True, eq=False):
@@ -106,12 +103,6 @@ def _under(prices: Prices, tariff: TariffTerms) -> Prices | None:
     except IntertieError:
         return None
     return lines if len(lines) <= MAX_PRICE_LINES else None
-
-
-@lru_cache(4096)
-def price_lines(prices: Prices) -> tuple[PriceLine, ...]:
-    """Prices as messages, to be copied into an order."""
-    return tuple(PriceLine(unit=unit, num=num, den=den) for unit, num, den in prices)
 
 
 class Catalog:

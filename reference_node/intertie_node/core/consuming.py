@@ -12,6 +12,7 @@ from intertie_node.core.catalog import KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.executing import start
 from intertie_node.core.frames import INLINE_BYTES, MAX_EVENT_BYTES, event_size
+from intertie_node.core.holds import Prices, lines_of
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.placing import best_way, check_place, check_room, check_texts, draft, first_grant, place
 from intertie_node.core.sinks import OrderSink, Rate
@@ -66,7 +67,8 @@ def _start(world: World, account: str, request: Request, digest: bytes, fx: Effe
         raise IntertieError("NODE_DRAINING", "This node is shutting down; try again later.")
     if len(world.invocations) >= world.settings.max_invocations:
         raise IntertieError("NODE_BUSY", "Too many invocations are under way here; try again later.")
-    if parse_uuid7(request.id) > fx.now + MAX_ID_LEAD_MS:
+    made_at = parse_uuid7(request.id)
+    if made_at > fx.now + MAX_ID_LEAD_MS:
         raise IntertieError("ID_INVALID", "The id's time lies in the future.", id=request.id)
     offer = world.catalog.find(request.offer)
     spec = _spec(world, account, request, offer, digest, fx.now)
@@ -80,14 +82,14 @@ def _start(world: World, account: str, request: Request, digest: bytes, fx: Effe
         world.add(inv)
         start(world, inv, fx)
     else:
-        _order(world, inv, offer, source, fx)
+        _order(world, inv, offer, source, made_at, fx)
     return inv
 
 
-def _order(world: World, inv: Invocation, offer: KnownOffer, source: ConsumerSource, fx: Effects) -> None:
+def _order(world: World, inv: Invocation, offer: KnownOffer, source: ConsumerSource, made_at: int, fx: Effects) -> None:
     spec = inv.spec
     check_place(spec.places, offer.offer.place)
-    if parse_uuid7(spec.id) <= world.started_at:
+    if made_at <= world.started_at:
         _check_unplaced(world, offer)
     way = best_way(world, offer, fx.now)
     _check_price(way.prices, spec.max_charge)
@@ -117,8 +119,8 @@ def _check_unplaced(world: World, offer: KnownOffer) -> None:
             raise IntertieError("PEER_UNAVAILABLE", message, grid=link.peer.grid)
 
 
-def _check_price(prices: tuple[tuple[str, int, int], ...], max_charge: int) -> None:
-    least = sum(-(-num // den) for unit, num, den in prices if unit == "order")
+def _check_price(prices: Prices, max_charge: int) -> None:
+    least = lines_of(prices).least
     if max_charge < least:
         raise IntertieError(
             "BUDGET_EXCEEDED", f"This costs at least {least}; max_charge is {max_charge}.", max_charge=str(max_charge)
@@ -150,7 +152,7 @@ def _spec(world: World, account: str, request: Request, offer: KnownOffer, diges
         created_at=now,
         hop_limit=settings.hop_limit,
         path=(),
-        places=tuple(request.policy.places),
+        places=tuple(request.policy.places) if request.HasField("policy") else (),
         session=request.session,
         group=request.group,
         digest=digest,

@@ -4,6 +4,7 @@ A step never acts on the world. It adds rows to `Changes`, words to the outboxes
 to be started; the engine commits the rows of many steps in one transaction, then sends, then starts.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -21,24 +22,16 @@ class Changes:
     __slots__ = ("appends", "puts")
 
     def __init__(self) -> None:
-        self.appends: dict[str, list[Row]] = {}
-        self.puts: dict[str, dict[Row, Row | None]] = {}
+        self.appends: defaultdict[str, list[Row]] = defaultdict(list)
+        self.puts: defaultdict[str, dict[Row, Row | None]] = defaultdict(dict)
 
     def append(self, table: str, row: Row) -> None:
         """Insert `row` into an append-only table."""
-        rows = self.appends.get(table)
-        if rows is None:
-            self.appends[table] = [row]
-        else:
-            rows.append(row)
+        self.appends[table].append(row)
 
     def put(self, table: str, key: Row, row: Row | None) -> None:
         """Set the row of `table` whose primary key is `key` (a prefix of the row); `None` deletes it."""
-        rows = self.puts.get(table)
-        if rows is None:
-            self.puts[table] = {key: row}
-        else:
-            rows[key] = row
+        self.puts[table][key] = row
 
     def __bool__(self) -> bool:
         return bool(self.appends or self.puts)

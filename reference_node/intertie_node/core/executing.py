@@ -1,6 +1,7 @@
 """Own work: starting, metering against the grant, ending, and the proofs of a batch (design §9)."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from intertie.amounts import INT64_MAX
@@ -13,7 +14,7 @@ from intertie.v1.metering_pb2 import Energy
 from intertie.v1.record_pb2 import ExecutionRecord
 from intertie.v1.task_pb2 import TASK_STATE_CANCELED, TASK_STATE_COMPLETED, TASK_STATE_FAILED
 from intertie.v1.task_pb2 import TaskState as T
-from intertie_node.core.catalog import ORDER_UNIT
+from intertie_node.core.catalog import ORDER_UNIT, KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.energy import energy_of
 from intertie_node.core.frames import INLINE_BYTES
@@ -130,10 +131,12 @@ def completed(
         return
 
     def act(fx: Effects) -> None:
-        rest = _stream_large(world, inv, sink, output, fx)
-        sink.hash(rest.data)
-        result = Result(state=TASK_STATE_COMPLETED, output=rest, is_error=is_error)
-        _end(world, inv, sink, result, energy, fx)
+        rest, event = _stream_large(world, inv, sink, output, fx), Event()
+        sink.hash(rest)
+        event.result.state, event.result.is_error = TASK_STATE_COMPLETED, is_error
+        payload = event.result.output
+        payload.media_type, payload.data = output.media_type, rest
+        _end(world, inv, sink, event, energy, fx)
 
     def beyond(error: IntertieError, fx: Effects) -> None:
         _fail(world, inv, TASK_STATE_FAILED, to_problem(error), fx)
@@ -141,12 +144,13 @@ def completed(
     _within_grant(world, inv, sink, {ORDER_UNIT: 1}, act, beyond, fx)
 
 
-def _stream_large(world: World, inv: Invocation, sink: LocalSink, output: Payload, fx: Effects) -> Payload:
+def _stream_large(world: World, inv: Invocation, sink: LocalSink, output: Payload, fx: Effects) -> bytes:
+    """Send ahead what a result has no room for; returns the rest."""
     data = output.data
     while len(data) > INLINE_BYTES:
         sink.chunk(world, inv, Payload(media_type=output.media_type, data=data[:INLINE_BYTES]), fx)
         data = data[INLINE_BYTES:]
-    return Payload(media_type=output.media_type, data=data)
+    return data
 
 
 def failed(world: World, inv: Invocation, error: Problem, fx: Effects) -> None:
@@ -179,15 +183,16 @@ def _fail(world: World, inv: Invocation, state: T.ValueType, error: Problem, fx:
     if _cost(world, inv, usage) > inv.source.granted(world, inv):
         usage = base
     sink.usage = usage
-    _end(world, inv, sink, Result(state=state, problem=error), None, fx)
+    _end(world, inv, sink, Event(result=Result(state=state, problem=error)), None, fx)
 
 
-def _end(world: World, inv: Invocation, sink: LocalSink, result: Result, energy: Energy | None, fx: Effects) -> None:
-    inv.signal(SIGNAL_OF_END[result.state], fx.now)
-    sink.emit(world, inv, Event(result=result), fx)
+def _end(world: World, inv: Invocation, sink: LocalSink, event: Event, energy: Energy | None, fx: Effects) -> None:
+    result = event.result
+    state = result.state
+    inv.signal(SIGNAL_OF_END[state], fx.now)
+    sink.emit(world, inv, event, fx)
     sink.running = False
     world.touch(inv)
-    state = result.state
     error = result.problem if result.HasField("problem") else None
     world.finished.append((inv, End(state, sink.usage, None, error), energy))
 
@@ -206,24 +211,28 @@ def prove_finished(world: World, fx: Effects) -> None:
 
 def _record(world: World, inv: Invocation, end: End, energy: Energy | None, now: int) -> bytes:
     sink: Any = inv.sink
-    known = world.catalog.offers.get(inv.spec.offer_digest)
-    intensities = known.offer.energy if known else ()
-    record = ExecutionRecord(
-        executor=world.fingerprint,
-        nonce=inv.spec.nonce,
-        offer_digest=inv.spec.offer_digest,
-        input_digest=inv.spec.input_digest,
-        output_digest=sink.output_digest,
-        state=end.state,  # type: ignore[arg-type]
-        energy=energy or energy_of(intensities, end.usage),
-        place=known.offer.place if known else world.settings.place,
-        started_at=sink.started_at or now,
-        ended_at=max(now, sink.started_at),  # the clock may have been set back meanwhile
-    )
-    for unit in sorted(end.usage):
-        if end.usage[unit]:
-            record.usage.add(unit=unit, quantity=end.usage[unit])
+    spec, record = inv.spec, ExecutionRecord()
+    used = tuple([line for line in sorted(end.usage.items()) if line[1]])
+    known = world.catalog.offers.get(spec.offer_digest)
+    record.CopyFrom(_alike(known, world.settings.place, used))
+    if energy is not None:
+        record.energy.CopyFrom(energy)
+    record.executor, record.nonce = world.fingerprint, spec.nonce
+    record.offer_digest, record.input_digest = spec.offer_digest, spec.input_digest
+    record.output_digest, record.state = sink.output_digest, end.state  # type: ignore[assignment]
+    record.started_at = sink.started_at or now
+    record.ended_at = max(now, sink.started_at)  # the clock may have been set back meanwhile
     return record.SerializeToString(deterministic=True)
+
+
+@lru_cache(1024)
+def _alike(offer: KnownOffer | None, place: str, used: tuple[tuple[str, int], ...]) -> ExecutionRecord:
+    """What the records of an offer, or of any withdrawn one, say alike of the same usage: to be copied, not changed."""
+    record = ExecutionRecord(energy=energy_of(offer.offer.energy if offer else (), dict(used)))
+    record.place = offer.offer.place if offer else place
+    for unit, quantity in used:
+        record.usage.add(unit=unit, quantity=quantity)
+    return record
 
 
 LINGER_MS = 60_000

@@ -7,15 +7,22 @@ that it does not list cannot occur.
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
 
-from intertie.amounts import INT64_MAX, line_charge
+from intertie.amounts import INT64_MAX, exact_charge
 from intertie.registry import LIMITS
 from intertie.v1 import entry_pb2 as pb
 
 MAX_PRICE_LINES = LIMITS["price_lines"].maximum
+Prices = tuple[tuple[str, int, int], ...]
+"""(unit, num, den): num/den minor units per atom."""
+Units = tuple[str, ...]
+Ratios = tuple[tuple[int, int], ...]
+"""(num, den) of each price line, in order."""
+Columns = tuple[Units, Ratios]
 
 
 class HoldState(IntEnum):
@@ -44,8 +51,8 @@ class Terms(Struct, frozen=True, array_like=True):
     offer_digest: bytes
     tariff_seq: int
     input_digest: bytes
-    units: tuple[str, ...]
-    prices: tuple[tuple[int, int], ...]
+    units: Units
+    prices: Ratios
     max_charge: int
     deadline: int
     claim_until: int
@@ -53,7 +60,7 @@ class Terms(Struct, frozen=True, array_like=True):
     account: str
 
 
-Weight = tuple[int, int, int, int, int]
+Weight = tuple[int, ...]
 """Of one hold: posted, pending, granted, earned (minor units), and 1 while it is open."""
 NO_WEIGHT: Weight = (0, 0, 0, 0, 0)
 
@@ -85,7 +92,7 @@ class Hold(Struct):
 
     def charged_before(self, seq: int) -> int:
         """Last cumulative claim below `seq` of the provider's log, minor units."""
-        return max((claim.amount for claim in self.claims if claim.seq < seq), default=0)
+        return max([claim.amount for claim in self.claims if claim.seq < seq], default=0)
 
     def usage_before(self, seq: int) -> dict[str, int]:
         """Atoms by unit that the last unrefused claim below `seq` counts."""
@@ -127,7 +134,7 @@ class Hold(Struct):
     @property
     def refused(self) -> bool:
         """True while a refusal stands, also one without effect: it may still be withdrawn (RFC 0007, section 3.8)."""
-        return any(c.refused for c in self.claims)
+        return True in [claim.refused for claim in self.claims]
 
     def grant_at(self, seen: int) -> int:
         """Cumulative grant as of `seen` in the payer's log."""
@@ -157,36 +164,57 @@ def copy_of(hold: Hold) -> Hold:
     return msgspec.structs.replace(hold)
 
 
-def order_fault(order: pb.Order, at: int, window: int, longest: int) -> str:
+class Lines(Struct, frozen=True):
+    """Price lines by column, and what follows from them for every order that states them."""
+
+    units: Units
+    prices: Ratios
+    sound: bool
+    """Whether an order may state them: not too many, no unit twice, and each a price."""
+    least: int
+    """What one order costs at least, minor units."""
+
+
+@lru_cache(4096)
+def lines_of(prices: Prices) -> Lines:
+    """The lines of an offer's prices, or of those that an order states; the same object for the same prices."""
+    units = tuple([unit for unit, _, _ in prices])
+    sound = len(units) <= MAX_PRICE_LINES and len(set(units)) == len(units)
+    sound = sound and all(num >= 0 and den > 0 for _, num, den in prices)
+    least = sum(-(-num // den) for unit, num, den in prices if unit == "order") if sound else 0
+    return Lines(units, tuple([(num, den) for _, num, den in prices]), sound, least)
+
+
+def order_fault(order: pb.Order, lines: Lines, at: int, window: int, longest: int) -> str:
     """Why an order written at `at` would be void, as a reason for whoever asked for it; "" if it would be valid.
 
     Both logs are judged by it, and so is the payer by itself before it reserves anything (design §7, order).
+    `lines` are those of the order's prices.
     """
-    lines = order.prices
-    if len(lines) > MAX_PRICE_LINES or len({line.unit for line in lines}) != len(lines):
-        return "PRICE_CHANGED"
-    if any(line.num < 0 or line.den <= 0 for line in lines):
+    if not lines.sound:
         return "PRICE_CHANGED"
     if not 0 <= order.grant <= order.max_charge:
         return "AMOUNT_INVALID"
-    if order.deadline <= at:
+    deadline = order.deadline
+    if deadline <= at:
         return "DEADLINE_EXCEEDED"
-    if order.deadline > min(at + longest, INT64_MAX - window):
+    if deadline > min(at + longest, INT64_MAX - window):
         return "DEADLINE_TOO_LONG"
     return "" if len(order.id) == 36 and 16 <= len(order.nonce) <= 32 else "ORDER_INVALID"
 
 
 def open_hold(payer: int, seq: int, at: int, order: pb.Order, window: int, longest: int) -> Hold | str:
     """A hold for a well-formed order, or the reason why the order is void (ORDER_INVALID)."""
-    if order_fault(order, at, window, longest):
+    lines = lines_of(tuple([(line.unit, line.num, line.den) for line in order.prices]))
+    if order_fault(order, lines, at, window, longest):
         return "ORDER_INVALID"
     terms = Terms(
         id=order.id,
         offer_digest=order.offer_digest,
         tariff_seq=order.tariff_seq,
         input_digest=order.input.digest,
-        units=tuple(line.unit for line in order.prices),
-        prices=tuple((line.num, line.den) for line in order.prices),
+        units=lines.units,
+        prices=lines.prices,
         max_charge=order.max_charge,
         deadline=order.deadline,
         claim_until=order.deadline + window,
@@ -220,13 +248,13 @@ def _charge(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
     body, terms = entry.charge, hold.terms
     quantities, amount = tuple(body.quantities), body.amount
     before = hold.claims[-1] if hold.claims else None
-    if len(quantities) != len(terms.prices) or any(q < 0 for q in quantities):
+    if len(quantities) != len(terms.prices) or min(quantities, default=0) < 0:
         return "CHARGE_ARITHMETIC"
     if before and any(now < then for now, then in zip(quantities, before.quantities, strict=True)):
         return "CHARGE_DECREASED"
     if not 0 <= amount <= hold.grant_at(entry.seen):
         return "CHARGE_BEYOND_GRANT"
-    if sum(line_charge(q, num, den) for q, (num, den) in zip(quantities, terms.prices, strict=True)) != amount:
+    if exact_charge(terms.prices, quantities) != amount:
         return "CHARGE_ARITHMETIC"
     hold.claims = (*hold.claims, Claim(seq, amount, quantities, body.final))
     if body.final:

@@ -5,6 +5,7 @@ disks; a frame is applied after `begin`, so that a bad one leaves no trace.
 """
 
 from collections.abc import Callable, Mapping
+from operator import add, sub
 
 from msgspec import Struct
 
@@ -45,34 +46,50 @@ class TariffTerms(Struct, frozen=True):
 class Lane(Struct):
     """One direction of debt, in minor units; sums are kept, never recomputed from history."""
 
-    posted: int = 0
-    pending: int = 0
-    granted: int = 0
-    """Grants of open holds."""
+    weight: Weight = NO_WEIGHT
+    """Of all holds together."""
     agreed: int = 0
     """The debtor's agreed total as of its last signature."""
-    open: int = 0
-    """Number of open holds."""
-    earned: int = 0
-    """Charges of open holds: the part of their grants that is used up."""
+
+    @property
+    def posted(self) -> int:
+        """Charged less credited."""
+        return self.weight[0]
+
+    @property
+    def pending(self) -> int:
+        """What open holds reserve beyond what they are charged."""
+        return self.weight[1]
+
+    @property
+    def granted(self) -> int:
+        """Grants of open holds."""
+        return self.weight[2]
+
+    @property
+    def earned(self) -> int:
+        """Charges of open holds: the part of their grants that is used up."""
+        return self.weight[3]
+
+    @property
+    def open(self) -> int:
+        """Number of open holds."""
+        return self.weight[4]
 
     @property
     def gross(self) -> int:
         """What counts against the credit limit."""
-        return self.posted + self.pending
+        return self.weight[0] + self.weight[1]
 
     @property
     def unagreed(self) -> int:
         """What counts against `max_unagreed`: what open holds may still be charged + charged − agreed."""
-        return self.granted - self.earned + self.posted - self.agreed
+        posted, _, granted, earned, _ = self.weight
+        return granted - earned + posted - self.agreed
 
     def move(self, before: Weight, after: Weight) -> None:
         """Count `after` instead of `before` for a hold."""
-        self.posted += after[0] - before[0]
-        self.pending += after[1] - before[1]
-        self.granted += after[2] - before[2]
-        self.earned += after[3] - before[3]
-        self.open += after[4] - before[4]
+        self.weight = tuple(map(add, self.weight, map(sub, after, before)))
 
 
 HoldKey = tuple[int, int]
@@ -310,7 +327,7 @@ class Ledger:
 
 def copy_lane(lane: Lane) -> Lane:
     """An independent copy of a lane."""
-    return Lane(lane.posted, lane.pending, lane.granted, lane.agreed, lane.open, lane.earned)
+    return Lane(lane.weight, lane.agreed)
 
 
 Act = Callable[[Ledger, int, int, pb.Entry], str | None]

@@ -18,6 +18,7 @@ from intertie_node.core.frames import MAX_FRAME_ENTRIES, OVERHEAD, Outbox
 from intertie_node.core.holds import Hold
 from intertie_node.core.ledger import ME, THEM, LinkTerms, Load
 from intertie_node.core.link_rows import LinkRows, Stored
+from intertie_node.core.log import MAX_ENTRY_BYTES
 from intertie_node.core.opening import OPENING_TABLE, Phase, Plan, Signal, Step, check_open, obeyed, plan, session_of
 from intertie_node.core.pair import Fact, Keys, LogPair, signed_by
 from intertie_node.core.pinning import PeerSide, successor
@@ -128,7 +129,7 @@ class Link:
         assert self.can_append, "nothing is written before the first opening is complete"
         self.rows.fx = fx
         box = self.outbox
-        if box.entries and box.size + entry.ByteSize() + len(data) > self.their_limits.frame_bytes - 2 * OVERHEAD:
+        if box.entries and not self._fits(entry, len(data)):
             self._cut(fx)
         seq, encoded, _ = self.pair.append(entry, fx.now, self.rows)
         self.outbox.entry(seq, encoded)
@@ -137,6 +138,11 @@ class Link:
         if self.outbox.size > self.their_limits.frame_bytes // 2 or len(self.outbox.entries) >= MAX_FRAME_ENTRIES:
             self._cut(fx)
         return seq
+
+    def _fits(self, entry: pb.Entry, input_bytes: int) -> bool:
+        """Whether the gathered frame takes the entry too; it is measured where the largest one would not fit."""
+        room = self.their_limits.frame_bytes - 2 * OVERHEAD - self.outbox.size - input_bytes
+        return room >= MAX_ENTRY_BYTES or room >= entry.ByteSize()
 
     def _cut(self, fx: Effects) -> None:
         frame = self._signed_frame(fx)

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from intertie.v1 import link_pb2 as lk
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import Hold, HoldState
+from intertie_node.core.holds import NO_WEIGHT, Hold, HoldState
 from intertie_node.core.ledger import ME, THEM, Lane, TariffTerms
 from intertie_node.core.log import Log
 from intertie_node.core.pair import LogPair
@@ -111,14 +111,10 @@ class LinkRows:
             ledger.restore(hold)
         ledger.lanes = (Lane(), Lane())
         for lane, (posted, agreed) in zip(ledger.lanes, stored.lanes, strict=True):
-            lane.posted, lane.agreed = posted, agreed
+            lane.weight, lane.agreed = (posted, *NO_WEIGHT[1:]), agreed
         for hold in holds:
             if hold.state is HoldState.OPEN:
-                lane = ledger.lanes[hold.payer]
-                lane.pending += hold.pending
-                lane.granted += hold.granted
-                lane.earned += hold.charged
-                lane.open += 1
+                ledger.lanes[hold.payer].move((hold.posted, *NO_WEIGHT[1:]), hold.weight)
 
 
 def hold_row(link: str, hold: Hold) -> tuple[Any, ...]:

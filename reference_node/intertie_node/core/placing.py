@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import cast
 
 from msgspec import Struct
@@ -11,10 +12,11 @@ from intertie.ids import hop_id
 from intertie.registry import LIMITS
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
+from intertie.v1.metering_pb2 import PriceLine
 from intertie_node.core.blinding import blinded
-from intertie_node.core.catalog import FADED, KnownOffer, Prices, Route, price_lines, priced
+from intertie_node.core.catalog import FADED, KnownOffer, Route, priced
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import Hold, order_fault
+from intertie_node.core.holds import Hold, Prices, lines_of, order_fault
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM, TariffTerms
 from intertie_node.core.link import Link
@@ -196,65 +198,64 @@ def check_input(spec: Spec, inline_bytes: int) -> None:
 def check_texts(spec: Spec) -> None:
     """Check, before anything is reserved, that an order will fit an entry. Raises: IntertieError PAYLOAD_TOO_LARGE."""
     texts = (*spec.path, *spec.actors, *spec.places, spec.session, spec.group, spec.media_type)
-    if sum(4 * len(text) + 8 for text in texts) > MAX_TEXT_BYTES:
+    if 4 * len("".join(texts)) + 8 * len(texts) > MAX_TEXT_BYTES:
         raise IntertieError("PAYLOAD_TOO_LARGE", "The order's path, actors, places, session and group are too long.")
+
+
+@lru_cache(4096)
+def _common(offer_digest: bytes, tariff_seq: int, prices: Prices) -> pb.Order:
+    """What all orders of an offer under one tariff state alike: to be copied, not changed."""
+    lines = [PriceLine(unit=unit, num=num, den=den) for unit, num, den in prices]
+    return pb.Order(offer_digest=offer_digest, tariff_seq=tariff_seq, prices=lines)
 
 
 def draft(
     world: World, inv: Invocation, way: Way, order_id: str, max_charge: int, grant: int, deadline: int, now: int
-) -> pb.Order:
+) -> pb.Entry:
     """The order of an invocation on a way, judged as both sides will judge it, before anything is reserved for it.
 
     Raises: IntertieError HOP_LIMIT, PAYLOAD_TOO_LARGE, PRICE_CHANGED, AMOUNT_INVALID, DEADLINE_EXCEEDED,
     DEADLINE_TOO_LONG.
     """
-    spec = inv.spec
-    order = pb.Order(
-        id=order_id,
-        offer_digest=spec.offer_digest,
-        tariff_seq=way.route.tariff_seq,
-        max_charge=max_charge,
-        grant=grant,
-        deadline=deadline,
-        hop_limit=spec.hop_limit,
-        path=(*spec.path, world.own.grid),
-        actors=spec.actors,
-        nonce=spec.nonce,
-        session=spec.session,
-        group=spec.group,
-        account=blinded(world.secret, spec.caller),
-        prices=price_lines(way.prices),
-    )
-    order.input.media_type, order.input.digest, order.input.size = (
-        spec.media_type,
-        spec.input_digest,
-        len(spec.input),
-    )
-    order.policy.places.extend(spec.places)
-    _check_valid(way.link, order, now)
-    return order
+    spec, entry = inv.spec, pb.Entry(kind=pb.ENTRY_KIND_ORDER)
+    order = entry.order
+    order.CopyFrom(_common(spec.offer_digest, way.route.tariff_seq, way.prices))
+    order.id, order.nonce, order.account = order_id, spec.nonce, blinded(world.secret, spec.caller)
+    order.max_charge, order.grant, order.deadline = max_charge, grant, deadline
+    order.hop_limit, order.session, order.group = spec.hop_limit, spec.session, spec.group
+    order.path.extend((*spec.path, world.own.grid))
+    payload = order.input
+    payload.media_type, payload.digest, payload.size = spec.media_type, spec.input_digest, len(spec.input)
+    if spec.actors:
+        order.actors.extend(spec.actors)
+    if spec.places:
+        order.policy.places.extend(spec.places)
+    _check_valid(way, order, len(spec.path) + 1, now)
+    return entry
 
 
-def _check_valid(link: Link, order: pb.Order, now: int) -> None:
+def _check_valid(way: Way, order: pb.Order, path: int, now: int) -> None:
     """Check that the next grid and the log take an order, and that it would not be void there."""
+    link = way.link
     hops = max(LIMITS["hops"].minimum, link.their_limits.hops)
-    if len(order.path) > hops:
-        message = f"The order's path would have {len(order.path)} links; {link.peer.grid} takes {hops}."
+    if path > hops:
+        message = f"The order's path would have {path} links; {link.peer.grid} takes {hops}."
         raise IntertieError("HOP_LIMIT", message, hop_limit=str(order.hop_limit))
     terms, size = link.terms, order.ByteSize() + ENTRY_OVERHEAD
     if size > MAX_ENTRY_BYTES:
         message = f"The order would have {size} bytes; an entry may have {MAX_ENTRY_BYTES}."
         raise IntertieError("PAYLOAD_TOO_LARGE", message, size=str(size), limit=str(MAX_ENTRY_BYTES))
-    fault = order_fault(order, link.pair.next_at(now), terms.claim_window_ms, terms.max_hold_ms)
+    lines = lines_of(way.prices)
+    fault = order_fault(order, lines, link.pair.next_at(now), terms.claim_window_ms, terms.max_hold_ms)
     if fault:
         told = _VOID.get(fault)
         raise told(order, link) if told else IntertieError(fault, "The order would not be valid on the way there.")
 
 
-def place(world: World, inv: Invocation, way: Way, order: pb.Order, rate: Rate, fx: Effects) -> None:
+def place(world: World, inv: Invocation, way: Way, entry: pb.Entry, rate: Rate, fx: Effects) -> None:
     """Append a drafted order to the way's link and make it the invocation's sink; `check_room` has passed."""
-    link, spec = way.link, inv.spec
-    seq = link.append(pb.Entry(kind=pb.ENTRY_KIND_ORDER, order=order), fx, spec.input)
+    link, spec, order = way.link, inv.spec, entry.order
+    seq = link.append(entry, fx, spec.input)
     inv.sink = OrderSink(link, seq, rate)
     note(world, link, inv, 1, order.max_charge, order.grant)
     world.orders[link.name, ME, seq] = inv

@@ -144,6 +144,4 @@ def order_of(inv: Invocation) -> pb.Order:
         nonce=spec.nonce,
     )
     order.input.digest, order.input.size = spec.input_digest, len(spec.input)
-    for unit, (num, den) in zip(hold.terms.units, hold.terms.prices, strict=True):
-        order.prices.add(unit=unit, num=num, den=den)
     return order

@@ -12,7 +12,7 @@ from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import KnownOffer, priced
 from intertie_node.core.effects import Effects
 from intertie_node.core.executing import start
-from intertie_node.core.holds import HoldState
+from intertie_node.core.holds import Columns, HoldState, lines_of
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -53,7 +53,7 @@ def decide(world: World, link: Link, inv: Invocation, order: pb.Order, fx: Effec
     if keep_back(world, inv, order, fx):
         return
     try:
-        offer = _check(world, link, order, inv.spec.input, fx.now)
+        offer = _check(world, link, order, _stated(inv), inv.spec.input, fx.now)
     except IntertieError as error:
         _refuse_order(world, inv, error, fx)
         return
@@ -65,17 +65,25 @@ def decide(world: World, link: Link, inv: Invocation, order: pb.Order, fx: Effec
         admit(world, inv, offer, fx)
 
 
+def _stated(inv: Invocation) -> Columns:
+    """The price lines of an order, from its hold: an order is decided while that is open."""
+    source = inv.source
+    hold = source.hold if isinstance(source, OrderSource) else None
+    assert hold is not None, f"no open order stands behind {inv.key}"
+    return hold.terms.units, hold.terms.prices
+
+
 def _spec(world: World, link: Link, fact: Fact, data: bytes) -> Spec:
     order = fact.entry.order
-    known = world.catalog.offers.get(order.offer_digest)
+    payload, known = order.input, world.catalog.offers.get(order.offer_digest)
     return Spec(
         id=order.id,
         caller=f"link:{link.name}:{fact.seq}",
         offer=known.ref if known else "",
         offer_digest=order.offer_digest,
         nonce=order.nonce,
-        input_digest=order.input.digest,
-        media_type=order.input.media_type,
+        input_digest=payload.digest,
+        media_type=payload.media_type,
         input=data,
         max_charge=order.max_charge,
         grant=order.grant,
@@ -83,7 +91,7 @@ def _spec(world: World, link: Link, fact: Fact, data: bytes) -> Spec:
         created_at=fact.entry.at,
         hop_limit=order.hop_limit,
         path=tuple(order.path),
-        places=tuple(order.policy.places),
+        places=tuple(order.policy.places) if order.HasField("policy") else (),
         actors=tuple(order.actors),
         session=order.session,
         group=order.group,
@@ -99,11 +107,11 @@ def _refuse_order(world: World, inv: Invocation, error: IntertieError, fx: Effec
 Check = Callable[[World, Link, pb.Order, bytes, int], None]
 
 
-def _check(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> KnownOffer:
+def _check(world: World, link: Link, order: pb.Order, stated: Columns, data: bytes, now: int) -> KnownOffer:
     for check in ORDER_CHECKS:
         check(world, link, order, data, now)
     offer = world.offer_of(order.offer_digest)
-    _check_price(world, link, order, offer, now)
+    _check_price(link, order, stated, offer, now)
     if offer.origin == world.fingerprint:
         world.check_input(offer.offer.input_schema, data)
     return offer
@@ -136,20 +144,21 @@ def _check_limits(world: World, link: Link, order: pb.Order, data: bytes, now: i
 
 
 def _check_path(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
-    if world.own.grid in order.path:
+    path = order.path
+    if world.own.grid in path:
         raise IntertieError("LOOP", "The order has passed this grid before.")
-    if len(order.path) > 16 or order.hop_limit > 16:
+    if len(path) > 16 or order.hop_limit > 16:
         raise IntertieError("HOP_LIMIT", "The order's path or hop limit is above 16.")
 
 
 def _check_payload(world: World, link: Link, order: pb.Order, data: bytes, now: int) -> None:
-    limit = min(world.settings.max_input_bytes, world.own.limits.inline_bytes)
-    if order.input.size > limit or len(data) > limit:
+    limit, payload = min(world.settings.max_input_bytes, world.own.limits.inline_bytes), order.input
+    if payload.size > limit or len(data) > limit:
         raise IntertieError("INPUT_TOO_LARGE", f"Inputs may have {limit} bytes.")
-    if order.input.size != len(data) or order.input.digest != salted(order.nonce, data):
+    if payload.size != len(data) or payload.digest != salted(order.nonce, data):
         raise IntertieError("INPUT_INVALID", "The input is not the one that the order's digest names.")
-    if order.input.encoding:
-        raise IntertieError("INPUT_INVALID", f"The content encoding {order.input.encoding} is not known.")
+    if payload.encoding:
+        raise IntertieError("INPUT_INVALID", f"The content encoding {payload.encoding} is not known.")
 
 
 ORDER_CHECKS: tuple[Check, ...] = (
@@ -163,18 +172,19 @@ ORDER_CHECKS: tuple[Check, ...] = (
 """What every order must pass, in this order; each raises IntertieError with the reason of the reject."""
 
 
-def _check_price(world: World, link: Link, order: pb.Order, offer: KnownOffer, now: int) -> None:
+def _check_price(link: Link, order: pb.Order, stated: Columns, offer: KnownOffer, now: int) -> None:
     tariff = link.ledger.tariffs[ME].get(order.tariff_seq)
-    stated = tuple((line.unit, line.num, line.den) for line in order.prices)
-    if tariff is None or tariff.origin != offer.origin or stated != priced(offer, tariff):
+    prices = priced(offer, tariff) if tariff is not None and tariff.origin == offer.origin else None
+    lines = lines_of(prices) if prices is not None else None
+    if tariff is None or lines is None or stated != (lines.units, lines.prices):
         raise _price_changed(link, offer, "The order's prices are not those of the tariff that it names.")
     if tariff.expires_at + link.terms.max_skew_ms < now:
         raise _price_changed(link, offer, "The tariff that the order names has expired.")
     if offer.offer.charge_on == CHARGE_ON_COMPLETION and order.grant != order.max_charge:
         raise IntertieError("GRANT_INVALID", "This offer is charged on completion: grant must equal max_charge.")
-    least = sum(-(-num // den) for unit, num, den in stated if unit == "order")
-    if order.max_charge < least:
-        raise IntertieError("BUDGET_EXCEEDED", f"One order costs at least {least}; max_charge is {order.max_charge}.")
+    if order.max_charge < lines.least:
+        message = f"One order costs at least {lines.least}; max_charge is {order.max_charge}."
+        raise IntertieError("BUDGET_EXCEEDED", message)
 
 
 def _price_changed(link: Link, offer: KnownOffer, message: str) -> IntertieError:

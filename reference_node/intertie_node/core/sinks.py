@@ -307,8 +307,10 @@ class OrderSink:
 
 def is_last(inv: Invocation, event: Event) -> bool:
     """Whether nothing follows an event: it is the result, or a gap that stands in its place."""
-    rest = event.gap.last == 0 or (inv.ended and 0 < inv.last_event <= event.gap.last)
-    return event.HasField("result") or (event.HasField("gap") and rest)
+    if not event.HasField("gap"):
+        return event.HasField("result")
+    last = event.gap.last
+    return last == 0 or (inv.ended and 0 < inv.last_event <= last)
 
 
 def events_gone(order_seq: int, after: int) -> Event:

@@ -17,9 +17,8 @@ from intertie.v1.task_pb2 import (
     TASK_STATE_FAILED,
     TASK_STATE_REJECTED,
 )
-from intertie_node.core.catalog import Prices
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import Hold, HoldState
+from intertie_node.core.holds import Hold, HoldState, Prices, lines_of
 from intertie_node.core.invocations import End, Invocation, OrderKey, packed
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -107,7 +106,7 @@ class OrderSource:
         before = hold.claims[-1].quantities if hold.claims else ()
         now = quantities(hold.terms.units, usage)
         if tuple(now) != before and any(now) and (amount := self._within(hold, now)) is not None:
-            self._claim(world, inv, hold, pb.Charge(order_seq=self.seq, quantities=now, amount=amount), fx)
+            self._claim(world, inv, hold, self._claimed(now, amount), fx)
 
     def finish(self, world: World, inv: Invocation, end: End, fx: Effects) -> None:
         """Claim finally; nothing is claimed for an order that has expired.
@@ -125,23 +124,29 @@ class OrderSource:
 
     def _claim_finally(self, world: World, inv: Invocation, hold: Hold, end: End, fx: Effects) -> End:
         """Claim what the end has used, or no more than before where that was not granted; returns the end claimed."""
-        claimed = quantities(hold.terms.units, end.usage)
+        claimed = quantities(hold.terms.units, end.counted if isinstance(inv.sink, OrderSink) else end.usage)
+        if end.proof is None:  # nothing would prove more
+            claimed, _ = _claimed_before(hold)
         amount = self._within(hold, claimed)
         if amount is None:
             claimed, amount = _claimed_before(hold)
             error = Problem(reason="GRANT_EXHAUSTED", message="The work cost more than was granted.")
             end = End(TASK_STATE_FAILED, dict(zip(hold.terms.units, claimed, strict=True)), None, error)
-        body = pb.Charge(
-            order_seq=self.seq,
-            quantities=claimed,
-            amount=amount,
-            final=True,
-            state=end.state,  # type: ignore[arg-type]
-            proof=end.proof,
-            problem=end.problem,
-        )
-        self._claim(world, inv, hold, body, fx)
+        entry = self._claimed(claimed, amount)
+        body = entry.charge
+        body.final, body.state = True, end.state  # type: ignore[assignment]
+        if end.proof is not None:
+            body.proof.CopyFrom(end.proof)
+        if end.problem is not None:
+            body.problem.CopyFrom(end.problem)
+        self._claim(world, inv, hold, entry, fx)
         return end
+
+    def _claimed(self, claimed: Sequence[int], amount: int) -> pb.Entry:
+        entry = pb.Entry(kind=pb.ENTRY_KIND_CHARGE)
+        entry.charge.order_seq, entry.charge.amount = self.seq, amount
+        entry.charge.quantities.extend(claimed)
+        return entry
 
     def _postponed(self, world: World, inv: Invocation, end: End, fx: Effects) -> bool:
         """Note an end that may not be written yet: it is durable together with what it follows from."""
@@ -161,11 +166,11 @@ class OrderSource:
         else:
             self.finish(world, inv, end, fx)
 
-    def _claim(self, world: World, inv: Invocation, hold: Hold, body: pb.Charge, fx: Effects) -> None:
+    def _claim(self, world: World, inv: Invocation, hold: Hold, entry: pb.Entry, fx: Effects) -> None:
         link, before = self.link, hold.charged
-        seq = link.append(pb.Entry(kind=pb.ENTRY_KIND_CHARGE, charge=body), fx)
+        seq = link.append(entry, fx)
         to, origin = link.accounts, (link.name, ME, seq, inv.key)
-        world.books.transfer(fx, to.receivable, to.revenue, body.amount - before, link.asset, origin)
+        world.books.transfer(fx, to.receivable, to.revenue, hold.charged - before, link.asset, origin)
 
     def reject(self, world: World, inv: Invocation, problem: Problem, fx: Effects) -> None:
         """Refuse the order: no work was done. After a charge it can only be ended by a final one."""
@@ -231,7 +236,8 @@ class ConsumerSource:
 
     def price(self, world: World, inv: Invocation, usage: Mapping[str, int]) -> int:
         """What usage costs the consumer, minor units."""
-        return charge([(n, d) for _, n, d in self.prices], [usage.get(u, 0) for u, _, _ in self.prices])
+        lines = lines_of(self.prices)
+        return charge(lines.prices, quantities(lines.units, usage))
 
     def granted(self, world: World, inv: Invocation) -> int:
         """How much may be charged now, minor units."""
@@ -251,16 +257,16 @@ class ConsumerSource:
 
     def deliver(self, world: World, inv: Invocation, event: Event, fx: Effects) -> None:
         """Push an event to those subscribers whose turn it is; keep the result."""
-        if event.HasField("result") and inv.result is None:
+        number, is_result = event.number, event.HasField("result")
+        if is_result and inv.result is None:
             inv.result = event
-            if event.number:
-                inv.last_event = max(inv.last_event, event.number)
+            inv.last_event = max(inv.last_event, number)
         item = None
         for subscriber in self.subscribers:
-            if event.number in (0, subscriber.next) and not event.HasField("result"):
+            if number in (0, subscriber.next) and not is_result:
                 item = item or InvocationEvent(id=inv.spec.id, event=event)
                 fx.reply(subscriber.push, item)
-            if event.number == subscriber.next:
+            if number == subscriber.next:
                 subscriber.next += 1
             elif event.gap.first <= subscriber.next <= event.gap.last:
                 subscriber.next = event.gap.last + 1
@@ -365,10 +371,10 @@ class ConsumerSource:
     def _fill(self, receipt: Receipt, world: World, inv: Invocation, end: End, amount: int) -> None:
         """Write an empty receipt, in place: it carries the proof, which is large."""
         receipt.charge, receipt.asset, receipt.scale = amount, world.settings.asset, world.settings.scale
+        path: tuple[str, ...] = (world.own.grid,)
         for unit, quantity in sorted(end.usage.items()):
             if quantity:
                 receipt.usage.add(unit=unit, quantity=quantity)
-        receipt.path.append(world.own.grid)
         if end.proof is not None:
             receipt.proof.CopyFrom(end.proof)
             record = end.record or ExecutionRecord.FromString(end.proof.record)
@@ -378,9 +384,10 @@ class ConsumerSource:
             receipt.executed_by = executor.grid if executor else record.executor.hex()
         sink = inv.sink
         if isinstance(sink, OrderSink):
-            receipt.path.extend(world_path(world, inv, sink))
+            path += world_path(world, inv, sink)
             hold = sink.hold
             receipt.hold = int(hold.state) if hold else HOLD_STATE_CHARGED  # type: ignore[assignment]
+        receipt.path.extend(path)
 
 
 def _last(inv: Invocation) -> InvocationEvent:

@@ -202,7 +202,8 @@ class PeeringDesk:
         own = self._grid.world.descriptor
         peer = verify_chain(list(request.descriptors))
         verified = agreements.verify(request.agreement, peer)
-        if verified.acceptor.fingerprint != own.fingerprint or verified.version != 1:
+        meant = verified.acceptor
+        if (meant.fingerprint, meant.grid) != (own.fingerprint, own.grid) or verified.version != 1:
             raise IntertieError("AGREEMENT_INVALID", "The proposal is not a first agreement with this grid.")
         self._check_pinned(peer)
         known = self.proposals.get(verified.digest)

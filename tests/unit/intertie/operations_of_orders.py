@@ -10,6 +10,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import Offer
 from intertie_node.core import selling
 from intertie_node.core.catalog import KnownOffer, known_offer
+from intertie_node.core.holds import lines_of
 from intertie_node.core.ledger import TariffTerms
 from intertie_node.core.link import Link
 from intertie_node.core.world import World
@@ -24,7 +25,9 @@ def admit(given: Given) -> Given:
     data = bytes.fromhex(given["offer"])
     offer = known_offer(Offer.FromString(data).origin, given["own"]["grid"], data)
     world, link = _world(given, offer), _link(given)
-    selling._check(cast(World, world), cast(Link, link), order, bytes.fromhex(given["input"]), int(given["now"]))
+    lines = lines_of(tuple((line.unit, line.num, line.den) for line in order.prices))
+    stated, now = (lines.units, lines.prices), int(given["now"])
+    selling._check(cast(World, world), cast(Link, link), order, stated, bytes.fromhex(given["input"]), now)
     waits = int(given["lane"]["unagreed"]) > int(given["terms"]["max_unagreed"])
     return {"result": "waits" if waits else "admitted"}
 

@@ -21,8 +21,8 @@ price = st.tuples(small, st.integers(1, 10**6))
 
 
 @given(int64, int64, positive)
-def test_line_charge_is_the_exact_ceiling(quantity: int, num: int, den: int) -> None:
-    assert amounts.line_charge(quantity, num, den) == math.ceil(Fraction(quantity * num, den))
+def test_a_line_is_charged_its_exact_ceiling(quantity: int, num: int, den: int) -> None:
+    assert amounts.exact_charge([(num, den)], [quantity]) == math.ceil(Fraction(quantity * num, den))
 
 
 @given(st.lists(st.tuples(price, small), max_size=16))

@@ -204,8 +204,8 @@ class SpeakingRules:
     # -- byte credit ------------------------------------------------------------------------------
 
     def first_credit(self, link: Link) -> int:
-        """The credit of an invocation before anything was said: what the payer declared."""
-        return link.other_limits.event_credit
+        """The credit of an invocation before anything was said."""
+        return LIMITS["event_credit"].maximum
 
     def may_send(self, credit: int) -> bool:
         """A numbered event is sent while there is credit."""
