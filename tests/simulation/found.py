@@ -27,8 +27,8 @@ FOUND: Mapping[str, Plant] = {
     ),
     "found: a record that ends before it starts": Plant(
         CORE + "executing",
-        "ended_at=max(now, sink.started_at),  # the clock may have been set back meanwhile",
-        "ended_at=now,",
+        "record.ended_at = max(now, sink.started_at)  # the clock may have been set back meanwhile",
+        "record.ended_at = now",
     ),
     "found: no end to waiting for a result": Plant(
         CORE + "recovery",
