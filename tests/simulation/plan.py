@@ -309,7 +309,7 @@ def _add_storms(rng: Random, plan: Plan) -> None:
     for call in [rng.choice(rng.choice((lasting, relayed or lasting))) for _ in range(rng.randint(1, 4))]:
         near = _near(plan, call)
         host = rng.choice([grid for grid in near if grid in plan.honest] or [call.args["grid"]])
-        rng.choice((_cut_off, _cut_off, _crowd))(rng, plan, call, host)
+        rng.choice((_cut_off, _cut_off, _crowd, _forgets))(rng, plan, call, host)
     for peering in plan.peerings:
         for host, other in ((peering.a, peering.b), (peering.b, peering.a)):
             if plan.grids[other].habits and not plan.grids[host].habits:
@@ -343,6 +343,19 @@ def _cut_off(rng: Random, plan: Plan, call: Item, host: int) -> None:
         plan.faults.append(Item(at, "partition", {"grids": [call.args["grid"]], "lasting": lasting}))
     if host != call.args["grid"] and rng.random() < 0.6:
         plan.faults.append(Item(at + rng.randint(1, 60), "crash", {"grid": host, "down": rng.choice((50, 400, 1_600))}))
+
+
+def _forgets(rng: Random, plan: Plan, call: Item, host: int) -> None:
+    """A relay is put back to before an order and starts once more, all while the payer cannot be reached."""
+    call.args["timeout"] = 20_000
+    passed = rng.choice((150, 400))
+    at, age = call.at + passed, passed + rng.choice((30, 100))
+    plan.faults += [
+        Item(at, "partition", {"grids": [call.args["grid"]], "lasting": 4_000}),
+        Item(at + 5, "restore", {"grid": host, "age": age, "down": 100}),
+        Item(at + 1_500, "crash", {"grid": host, "down": 200}),
+    ]
+    plan.end = max(plan.end, at + 5_000)
 
 
 def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
