@@ -370,9 +370,14 @@ def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
 
 
 def _set_back(rng: Random, plan: Plan, grid: int) -> None:
-    """A clock goes ahead as far as peers take it, work begins, and the grid starts again with the clock set back."""
+    """A clock goes ahead as far as peers take it, work begins, the grid starts again with the clock set back.
+
+    Now and then its disk is put back too, to before that start.
+    """
     at = rng.choice((_busy(rng, plan), rng.randrange(1, 400)))
     plan.faults.append(Item(at, "jump", {"grid": grid, "ms": AHEAD_MS, "lasting": 2_000, "reboot": True}))
+    if rng.random() < 0.4:
+        plan.faults.append(Item(at + 2_600, "restore", {"grid": grid, "age": 1_000, "down": 400}))
     if rng.random() < 0.7 and not any(to - since > 20_000 for since, to in plan.lulls):
         plan.grids[grid].tariff_ms = 2_500
     work = {"offer": "stream", "pieces": 10, "pause": 700, "timeout": 10_000, "max": 900, "grant": 0}
