@@ -25,7 +25,7 @@ from intertie_conformance.registry import requirements
 from intertie_conformance.reports import files, terminal
 from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.runner import Run, Runner, select
-from intertie_conformance.unseen import unseen
+from intertie_conformance.unseen import not_observable, unseen
 
 app = typer.Typer(help="Checks whether a node keeps the Intertie protocol.", no_args_is_help=True, add_completion=False)
 CONFIG_NAME = "conformance.toml"
@@ -62,6 +62,7 @@ def run_command(
     seed: Seed = "",
     only: Only = None,
     long: Annotated[bool, typer.Option(help="Also what takes longer than 30 s.")] = False,
+    again: Annotated[bool, typer.Option(help="Try what fails once more, alone; the report says so.")] = False,
     expected: Annotated[Path | None, typer.Option(help="Expected failures with reasons (TOML).")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML.")] = None,
@@ -72,7 +73,7 @@ def run_command(
     try:
         chosen, how = _config(config, target, command)
         expects = expectations.load(expected) if expected is not None else {}
-        done = asyncio.run(_run(console, chosen, seed or secrets.token_hex(4), only or [], long))
+        done = asyncio.run(_run(console, chosen, seed or secrets.token_hex(4), only or [], long, again))
     except (ConfigError, Unreachable) as error:
         Console(stderr=True).print(f"intertie-conformance: {error}", highlight=False, markup=False)
         raise typer.Exit(2) from None
@@ -84,7 +85,7 @@ def run_command(
     raise typer.Exit(0 if done.ok else 1)
 
 
-async def _run(console: Console, config: Config, seed: str, only: list[str], long: bool) -> Run:
+async def _run(console: Console, config: Config, seed: str, only: list[str], long: bool, again: bool) -> Run:
     began = time.monotonic()
     checks = [c for c in select(all_checks(), only) if long or not c.long or {c.id, c.name} & set(only)]
     watched = {name for name, (rule, _) in all_rules().items() if not only or _meant(only, name, rule)}
@@ -99,6 +100,8 @@ async def _run(console: Console, config: Config, seed: str, only: list[str], lon
             if watched:
                 await runner.exercise()
             run.outcomes = await runner.run(checks)
+            if again:
+                run.outcomes = await runner.again(run.outcomes, checks)
         run.outcomes += [o for o in runner.observer.outcomes() if o.id in watched]
         run.outcomes.sort(key=lambda outcome: (outcome.id, outcome.check))
     finally:
@@ -115,8 +118,16 @@ def _meant(only: list[str], *names: str) -> bool:
 def list_command(
     only: Only = None,
     holes: Annotated[bool, typer.Option(help="Only requirements without check and without reason.")] = False,
+    unseen_alone: Annotated[
+        bool, typer.Option("--unseen", help="Only duties that no check observes, and why.")
+    ] = False,
 ) -> None:
     """List requirements with their checks and mutants."""
+    if unseen_alone:
+        for name, reason in not_observable().items():
+            if not only or _meant(only, name):
+                typer.echo(f"{name}  {reason}")
+        return
     for requirement in requirements().values():
         checks = _names(requirement.id)
         mutants = [made.name for made in all_mutants() if made.requirement == requirement.id]

@@ -68,13 +68,14 @@ TEMPLATE: Final = """\
 
 [target]
 public = "127.0.0.1:7460"   # host:port of the target's public port (descriptor, proposals)
-# command = "./start-my-node"  # instead: starts the target; its first line on stdout must be a JSON object with
-                            # the keys of this table that it knows, e.g. {"public": "127.0.0.1:40123", "token": "…"}
+# Instead, a command that starts the target; its first line on stdout must be a JSON object with the keys of this
+# table that it knows and no others, e.g. {"public": "127.0.0.1:40123", "token": "…"}.
+# command = "./start-my-node"
 consumer = ""               # host:port of the consumer face in plaintext on loopback; "": on the public port
 token = ""                  # bearer token of a consumer with a budget of 1,000,000,000 minor units or more, none spent
 other_token = ""            # that of a second consumer with an account of its own and such a budget
 accept = "auto"             # how proposals of the suite's grids are accepted:
-                            #   "auto"  the target accepts them by itself
+                            #   "auto"  the target accepts them by itself, within 10 s
                             #   a command with {digest}, {fingerprint} or {grid}: run once for each proposal, e.g.
                             #     "intertie peer accept {digest} --fingerprint {fingerprint} --dir north"
                             #   a command without them: run once for a batch; reads one JSON object a line on stdin,

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.streams import GrpcStream
 from intertie_conformance.trace import Trace
 
@@ -143,8 +142,7 @@ class Stage:
         for act in self._with_verdict:
             await act(passed)
         for peer in self._peers:
-            acked = peer.logs.account.acked[THEM]
-            if passed and not peer.spoiled and acked == peer.logs.seq(ME) and not peer.fault:
+            if passed and not peer.spoiled and not peer.fault and peer.settled:
                 await self.peerings.give_back(peer)
             else:
                 await peer.leave()

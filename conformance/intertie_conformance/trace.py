@@ -12,6 +12,7 @@ from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Envelope
 from intertie.v1.event_pb2 import Event
 from intertie_conformance.verdicts import Line
+from intertie_conformance.wire.build import size_of
 
 MAX_LINES = 200
 
@@ -106,4 +107,4 @@ def _entry(data: bytes) -> str:
 
 
 def _event(event: Event) -> str:
-    return f"[{event.WhichOneof('body')} #{event.number} of order {event.order_seq}]"
+    return f"[{event.WhichOneof('body')} #{event.number} of order {event.order_seq}, {size_of(event)} bytes]"

@@ -31,6 +31,10 @@ class Failed(Exception):
         self.got = got
 
 
+class Slip(Exception):
+    """The suite itself has done something wrong, perhaps for being late: nothing is said of the target."""
+
+
 class Absent(Exception):
     """What the requirement is about is honestly absent in the target."""
 
@@ -68,6 +72,10 @@ class Outcome:
     seconds: float = 0.0
     reason: str = ""
     """Why a failure was expected."""
+    late: float = 0.0
+    """The longest time, in seconds, that the suite itself was late during the check."""
+    first: Outcome | None = None
+    """What the first try came to, where the check was tried once more."""
 
     @property
     def is_red(self) -> bool:

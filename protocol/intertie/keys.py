@@ -27,15 +27,14 @@ SPKI_SIZE: Final = 44
 SEED_SIZE: Final = 32
 SIGNATURE_SIZE: Final = 64
 
-# y coordinates, little-endian with the sign bit cleared: 0, 1, p-1, p, p+1 and the two of order 8.
+_P: Final = 2**255 - 19
+# y coordinates, little-endian with the sign bit cleared: 0, 1, p-1 and the two of order 8.
 _SMALL_ORDER: Final = frozenset(
     bytes.fromhex(y)
     for y in (
         "00" * 32,
         "01" + "00" * 31,
         "ec" + "ff" * 30 + "7f",
-        "ed" + "ff" * 30 + "7f",
-        "ee" + "ff" * 30 + "7f",
         "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
         "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
     )
@@ -142,6 +141,9 @@ def _from_spki(der: bytes) -> PublicKey:
         raise IntertieError(
             "DESCRIPTOR_INVALID", "A public key must be an Ed25519 key in SubjectPublicKeyInfo DER form."
         )
-    if raw[:31] + bytes([raw[31] & 0x7F]) in _SMALL_ORDER:
+    y = raw[:31] + bytes([raw[31] & 0x7F])
+    if y in _SMALL_ORDER:
         raise IntertieError("DESCRIPTOR_INVALID", "A public key must not be a point of small order.")
+    if int.from_bytes(y, "little") >= _P:
+        raise IntertieError("DESCRIPTOR_INVALID", "A public key must be the canonical encoding of its point.")
     return PublicKey(Ed25519PublicKey.from_public_bytes(raw))

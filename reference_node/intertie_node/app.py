@@ -24,7 +24,6 @@ from intertie_node.adapters.storage import DirectoryLock, SqliteStore
 from intertie_node.config import Config, Terms
 from intertie_node.core.books import Account
 from intertie_node.core.catalog import KnownOffer, known_offer
-from intertie_node.core.effects import Effects
 from intertie_node.core.grid import Grid
 from intertie_node.core.link import OwnSide
 from intertie_node.core.recovery import load_invocations
@@ -85,7 +84,6 @@ class Node:
             input_bytes=config.limits.input_bytes,
             orders=config.limits.orders,
             hops=config.limits.hops,
-            event_credit=LIMITS["event_credit"].default,
         )
         own = OwnSide(
             fingerprint=descriptor.fingerprint,
@@ -149,7 +147,7 @@ class Node:
 
     def _describe(self) -> list[bytes]:
         """Load the keys; returns the descriptor chain, grown by a version if the configuration says something new."""
-        chain, now = describing.stored_chain(self.store), wall_clock()
+        chain, now = describing.stored_chain(self.store), describing.stating_time(self.store, wall_clock())
         rotation.settle(self.folder / "keys", chain)
         self.identity = identity.load(self.folder / "keys")
         grown = describing.describe(self.identity, describing.facts(self.config), chain, now)
@@ -171,8 +169,7 @@ class Node:
         self._load_books()
         self.peerings.load()
         offers = await self._start_backends()
-        fx = Effects(wall_clock())
-        self.grid.set_offers(offers, fx)
+        self.engine.submit(lambda fx: self.grid.set_offers(offers, fx))
         rows = self.store.active_invocations()
         self.engine.submit(lambda fx: load_invocations(self.world, rows, fx))
         self._tasks.append(asyncio.create_task(self.engine.run(), name="engine"))

@@ -77,6 +77,7 @@ def _keys() -> list[Case]:
             ("key-zero", "A point of order 4.", SPKI_PREFIX + bytes(32), small),
             ("key-order-two", "The point of order 2.", SPKI_PREFIX + (p - 1).to_bytes(32, "little"), small),
             ("key-non-canonical", "y = p, another encoding of 0.", point, small),
+            ("key-above-p", "y = p + 3, another encoding of 3.", SPKI_PREFIX + (p + 3).to_bytes(32, "little"), names),
             ("key-order-eight", "A point of order 8.", SPKI_PREFIX + bytes.fromhex(eight), small),
             (
                 "key-sign-bit",

@@ -13,9 +13,7 @@ from intertie.v1.link_pb2 import Cursor, Limits, Open
 from vector_cases.common import NOW, Case, hostile, key, seed, valid
 
 GENESIS, SKEW = seed("genesis"), 2_000
-LIMITS = Limits(
-    frame_bytes=262_144, inline_bytes=16_384, input_bytes=1_048_576, orders=4_096, hops=8, event_credit=262_144
-)
+LIMITS = Limits(frame_bytes=262_144, inline_bytes=16_384, input_bytes=1_048_576, orders=4_096, hops=8)
 
 
 def cases() -> list[Case]:
@@ -67,7 +65,7 @@ def _good() -> list[Case]:
             ("features-unknown", "Features that are not known here.", _open(features=["x-other", "record-batches"])),
             ("required", "A required feature that is known here.", _open(required_features=["record-batches"])),
             ("nonce-32", "The longest nonce.", _open(nonce=seed("open"))),
-            ("limits-least", "The least limits.", _open(limits=_limits(frame_bytes=65_536, inline_bytes=4_096))),
+            ("limits-least", "The least limits.", _open(limits=_limits(frame_bytes=65_536, inline_bytes=16_384))),
             ("limits-above", "A limit above the maximum counts as the maximum.", _open(limits=_limits(hops=99))),
             ("unknown-field", "A field that is not known here.", _open() + b"\xfa\x3f\x01x"),
         )
@@ -93,7 +91,7 @@ def _bad() -> list[Case]:
         ("feature", "An unknown required one.", _given(_open(required_features=["x-a"])), "UNSUPPORTED_FEATURE", rest),
         ("clock", "One millisecond too far ahead.", _given(_open(clock=NOW + SKEW + 1)), "CLOCK", clock),
         ("frame-bytes", "frame_bytes too small.", _given(_open(limits=_limits(frame_bytes=65_535))), odd, rest),
-        ("inline-bytes", "inline_bytes too small.", _given(_open(limits=_limits(inline_bytes=4_095))), odd, rest),
+        ("inline-bytes", "inline_bytes too small.", _given(_open(limits=_limits(inline_bytes=16_383))), odd, rest),
         ("limits-none", "No limits.", _given(_open(limits=None)), odd, rest),
         (
             "first-genesis",

@@ -189,13 +189,14 @@ class Identity:
         self.fingerprint = self.descriptor.fingerprint
         self.secret = seed
 
-    def rotate(self, now: int, *, root: bool = False, keep: bool = True) -> None:
-        """A new signing key, and a new root if asked; the old key stays listed until `now`, or not at all."""
+    def rotate(self, now: int, *, root: bool = False, key: bool = True, keep: bool = True) -> None:
+        """A new version: with a new signing key, if asked, and root; the old key stays listed until `now`, or not."""
         seed = len(self.chain).to_bytes(1) + self.secret[1:]
         old_root, old = self.root, self.key
-        self.root, self.key = PrivateKey.from_seed(seed) if root else old_root, PrivateKey.from_seed(seed[::-1])
+        self.root = PrivateKey.from_seed(seed) if root else old_root
+        self.key = PrivateKey.from_seed(seed[::-1]) if key else old
         keys = [descriptors.SigningKey(self.key.public, 0, START * 2)]
-        keys += [descriptors.SigningKey(old.public, 0, now)] if keep else []
+        keys += [descriptors.SigningKey(old.public, 0, now)] if keep and key else []
         statement = descriptors.Statement(grid=self.grid, issued_at=now, signing_keys=tuple(keys))
         changed = old_root if root else None
         self.chain = [*self.chain, descriptors.issue(self.chain, statement, self.root, changed)]
@@ -210,7 +211,6 @@ def limits(**changes: int) -> lk.Limits:
         "input_bytes": LIMITS["input_bytes"].default,
         "orders": LIMITS["orders"].default,
         "hops": LIMITS["hops"].default,
-        "event_credit": LIMITS["event_credit"].default,
     }
     return lk.Limits(**{**values, **changes})
 

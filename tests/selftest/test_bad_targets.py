@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from intertie.v1 import directory_pb2 as dr
 from intertie.v1 import link_pb2 as lk
 from intertie_conformance import selftest
 from intertie_conformance.checks import Check, all_checks
@@ -15,10 +16,13 @@ from intertie_conformance.config import Config, SuiteTable, TargetTable
 from intertie_conformance.grid.invocations import OTHER_TOKEN, TOKEN
 from intertie_conformance.grid.link import Link
 from intertie_conformance.grid.node import Grid
+from intertie_conformance.grid.routes import Route
+from intertie_conformance.grid.rules import Rules
 from intertie_conformance.grid.streams import GrpcStream
 from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.runner import Runner
-from intertie_conformance.verdicts import Outcome, Verdict
+from intertie_conformance.stage import Stage
+from intertie_conformance.verdicts import Outcome, Verdict, fail
 
 
 class Hanging(Grid):
@@ -39,6 +43,27 @@ class Flooding(Hanging):
             stream.send(lk.Frame(ping=number + 1, inputs=[lk.OrderInput(data=bytes(16_000))]).SerializeToString())
 
 
+class Deliberate(Grid):
+    """Accepts proposals some time after they have come."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.first: dict[bytes, float] = {}
+
+    def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
+        came = self.first.setdefault(request.agreement, time.monotonic())
+        if time.monotonic() < came + 1.0:
+            return dr.ProposeResponse(state=dr.PROPOSAL_STATE_PENDING)
+        return super().proposed(request)
+
+
+class Undecided(Grid):
+    """Never accepts a proposal."""
+
+    def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
+        return dr.ProposeResponse(state=dr.PROPOSAL_STATE_PENDING)
+
+
 def quick(prefix: str) -> list[Check]:
     return [check for check in all_checks() if check.name.startswith(prefix) and not check.slow]
 
@@ -53,6 +78,33 @@ async def test_a_target_that_hangs_or_floods_gets_verdicts(kind: type[Grid]) -> 
     assert {o.verdict for o in outcomes} == {Verdict.FAIL} or {o.check for o in outcomes if not o.is_red} <= {
         "opening.unknown_features"
     }
+
+
+async def test_a_target_that_decides_later_is_waited_for() -> None:
+    checks = quick("opening.")[:2]
+    outcomes = await selftest.judge(Deliberate("slow.example"), checks, "seed", watch=False)
+    assert [o.verdict for o in outcomes] == [Verdict.PASS, Verdict.PASS]
+
+
+async def test_a_target_that_never_decides_is_waited_for_once() -> None:
+    checks, began = quick("opening.")[:4], time.monotonic()
+    outcomes = await selftest.judge(Undecided("never.example"), checks, "seed", watch=False)
+    assert time.monotonic() - began < 15
+    assert {(o.verdict, o.got[:22]) for o in outcomes} == {(Verdict.FAIL, "PROPOSAL_STATE_PENDING")}
+
+
+class Alone(Rules):
+    """Sells nothing on."""
+
+    def tells(self, link: Link, route: Route) -> bool:
+        return False
+
+
+async def test_a_target_that_does_not_relay_is_probed_and_not_failed() -> None:
+    names = ("relaying.hop_id", "relaying.longer_path", "relayed_events.events_unchanged", "resold_routes.no_loops")
+    checks = [check for check in all_checks() if check.name in names]
+    outcomes = await selftest.judge(Grid("alone.example", Alone()), checks, "seed", watch=False)
+    assert [o.verdict for o in outcomes] == [Verdict.NOT_APPLICABLE] * len(names)
 
 
 async def test_a_target_that_dies_gets_verdicts() -> None:
@@ -95,6 +147,27 @@ async def test_two_runs_with_one_seed_give_the_same_verdicts() -> None:
 def _config(grid: Grid) -> Config:
     table = TargetTable(public=grid.public, token=TOKEN, other_token=OTHER_TOKEN)
     return Config(target=table, suite=SuiteTable(answer_s=0.5, peers=1))
+
+
+async def test_what_fails_is_tried_once_more_and_that_is_said() -> None:
+    tries: list[bool] = []
+
+    async def hasty(stage: Stage) -> None:
+        tries.append(True)
+        if len(tries) < 2:
+            fail("an answer", "nothing within 5 s")
+        stage.saw("an answer")
+
+    grid = Grid("again.example")
+    await grid.start()
+    target = Target(_config(grid))
+    await target.meet()
+    runner = Runner(target, _config(grid), "seed")
+    checks = [Check("IT-LNK-001", "hasty.hasty", hasty, "stranger", False, False, False)]
+    outcomes = await runner.again(await runner.run(checks), checks)
+    await target.stop()
+    await grid.stop()
+    assert [(o.verdict, o.first.got if o.first else "") for o in outcomes] == [(Verdict.PASS, "nothing within 5 s")]
 
 
 async def test_a_check_that_sees_nothing_is_no_pass() -> None:

@@ -76,8 +76,12 @@ class Order:
         return min(sound[-1].amount if sound else 0, self.charged(acked) - self.credited(acked))
 
     def cost(self) -> int:
-        """What its work costs whoever asked: the last claim that nobody refused, as far as credits have left it."""
-        return self.agreed(LATEST, LATEST)
+        """What its work costs whoever asked: the last claim that nobody ever refused, as far as credits have left it.
+
+        What an operator agrees to by withdrawing a refusal is the grid's own expense.
+        """
+        sound = [claim.amount for claim in self.claims if not claim.marks]
+        return min(sound[-1] if sound else 0, self.charged(LATEST) - self.credited(LATEST))
 
     @property
     def open(self) -> bool:
@@ -183,14 +187,17 @@ class LaneBook:
         """What the payer had seen when it wrote an expire counts; what crossed it does not, and is no fault."""
         for expire_seq, entry in expires:
             while words and words[0][0] <= entry.seen:
-                self._apply(order, words.pop(0))
+                self._uncrossed(order, words.pop(0))
             if order.end_seq or order.expire_seq:
                 self.void[0][expire_seq] = "an expire of what had ended"
             else:
                 order.expire_seq = expire_seq
         for word in words:
-            if word[1] >= order.expire_seq:
-                self._apply(order, word)
+            self._uncrossed(order, word)
+
+    def _uncrossed(self, order: Order, word: Word) -> None:
+        if word[1] >= order.expire_seq:
+            self._apply(order, word)
 
     def _apply(self, order: Order, word: Word) -> None:
         seq, seen, name, body = word

@@ -19,9 +19,9 @@ from intertie.ids import make_uuid7
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.event_pb2 import Event, InputReply
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED, TaskState
-from intertie_node.core import consuming, selling
+from intertie_node.core import buying, consuming, selling
 from intertie_node.core.effects import Effects
-from intertie_node.core.ledger import THEM
+from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.peering import PeeringState
 
 PROBE_MS = 7_000
@@ -233,6 +233,21 @@ class Consumers:
             node = found.node
             node.consumers.invoke(found.account, found.request, Listener(found, node.life, found.seen))
 
+    def _anew(self, call: int) -> None:
+        """The same work again under another id: another call."""
+        found = self.calls.get(call)
+        if found is not None and found.node.alive:
+            again = Call(self, found.node, found.account, self._request(found.node, found.args), found.args)
+            self.calls[3_000_000 + self._ids] = again
+            again.invoke()
+
+    def _withdraw(self, grid: int) -> None:
+        """An operator takes back whatever its grid refuses."""
+        node = self.sim.grids[grid]
+        for link in node.world.links.values() if node.alive else ():
+            for hold in [hold for hold in link.ledger.holds.values() if hold.payer == ME and hold.refused]:
+                node.submit(_withdrawing(link, hold))
+
     def _conflict(self, call: int) -> None:
         """The same id with another body: refused, and without effect."""
         found = self.calls.get(call)
@@ -306,6 +321,14 @@ class _Conflicting(Listener):
 
 def _of(hold: Any, call: Call) -> bool:
     return bool(hold.terms.id == call.request.id)
+
+
+def _withdrawing(link: Any, hold: Any) -> Any:
+    def step(fx: Effects) -> None:
+        for claim in [claim for claim in hold.claims if claim.refused]:
+            _quietly(lambda claim=claim: buying.withdraw(link, claim.seq, fx) and None)  # type: ignore[misc]
+
+    return step
 
 
 def _crediting(node: Node, link: Any, seq: int, amount: int) -> Any:

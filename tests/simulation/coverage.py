@@ -5,9 +5,11 @@ The tables of the core are wrapped in mappings that count look-ups; nothing else
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from tests.simulation.plan import FAULTS, POINTS, Item, Peering
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
@@ -16,6 +18,8 @@ from intertie_node.core import holds, invocations, ledger, link, peering
 from intertie_node.core.opening import Phase, Signal
 from intertie_node.core.tasks import TaskSignal
 
+NEAR_MS = 1_000
+"""So long before a fault strikes, and after it is over, an entry still meets it."""
 OPEN_TAG = lk.Frame(open=b"x").SerializeToString()[:1]
 COUNTED = (
     ("holds", holds, "HOLD_TABLE", (ledger,)),
@@ -37,8 +41,23 @@ BEYOND = {
     "tasks: SUBMITTED, ASKED": "work that asks has started",
     "tasks: SUBMITTED, ANSWERED": "nothing is answered that was not asked",
     "tasks: SUBMITTED, DONE": "work that is done has started",
-}
+    "tasks: INPUT_REQUIRED, STARTED": "what has asked has sent an event, and is not run again",
+    **{f"tasks: {state}, STARTED": "what has ended is never started: only SUBMITTED work is placed or run"
+       for state in ("COMPLETED", "CANCELED", "FAILED", "REJECTED")},
+    "tasks: CANCELED, REJECTED": "a reject after the final charge is void, and so never acted upon",
+    "tasks: COMPLETED, REJECTED": "a reject after the final charge is void, and so never acted upon",
+    "tasks: REJECTED, DONE": "a charge after a reject is void, and so never acted upon",
+    "tasks: REJECTED, STOPPED": "a charge after a reject is void, and so never acted upon",
+    "tasks: COMPLETED, STOPPED": "a second final charge is void, and so never acted upon",
+    "tasks: CANCELED, DONE": "a second final charge is void, and so never acted upon",
+}  # fmt: skip
 """Rows of tables that no world can reach, and why."""
+KINDS = tuple(kind for kind in ledger.RULES)
+"""Kinds of entries that this version knows."""
+STRIKES = (*(fault for fault in FAULTS if fault != "crash_at"), *(f"crash {point}" for point in POINTS))
+"""What an entry may meet: a kind of fault, or a crash at one of the points that its batch passes."""
+UNMET: dict[tuple[str, str], str] = {}
+"""(strike, kind of entry) that need not meet in 300 worlds, and why."""
 
 
 class Counting(dict[Any, Any]):
@@ -75,12 +94,37 @@ class Coverage:
         self.faults: Counter[str] = Counter()
         self.met: Counter[tuple[str, str]] = Counter()
         """(kind of fault, kind of entry) → how often."""
+        self._recent: deque[tuple[float, int, int, int]] = deque()
+        """(when, grid, peering, kind) of entries that became durable a little while ago."""
+        self._standing: list[tuple[float, str, Callable[[int, int], bool]]] = []
+        """(until, kind of fault, whether it bears upon a grid and a peering)."""
         self._before = {name: Counter(table.reached) for name, table in self.tables.items()}
 
     def hit(self, fault: str, kinds: Iterable[int]) -> None:
         """A fault has met entries of these kinds."""
         for kind in kinds:
             self.met[fault, kind_name(kind)] += 1
+
+    def struck(self, now: float, fault: Item, peerings: Sequence[Peering]) -> None:
+        """A fault strikes: it meets what its grid or link has written shortly before, or writes while it stands."""
+        self.faults[fault.kind] += 1
+        if fault.kind == "crash_at":  # it strikes when it springs
+            return
+        bears = _bearing(fault.args, peerings)
+        for when, grid, index, kind in self._recent:
+            if when >= now - NEAR_MS and bears(grid, index):
+                self.hit(fault.kind, [kind])
+        lasting = fault.args.get("lasting", fault.args.get("down", 0))
+        self._standing.append((now + lasting + NEAR_MS, fault.kind, bears))
+
+    def written(self, now: float, grid: int, index: int, kind: int) -> None:
+        """A grid has made an entry of a peering's logs durable, its own or its peer's."""
+        self._recent.append((now, grid, index, kind))
+        while self._recent[0][0] < now - NEAR_MS:
+            self._recent.popleft()
+        self._standing = [each for each in self._standing if each[0] >= now]
+        for fault in {fault for _, fault, bears in self._standing if bears(grid, index)}:
+            self.hit(fault, [kind])
 
     def frame(self, phase: Phase, frame: bytes) -> None:
         """A frame arrives at a link in this phase: the rows of the opening that frames stand for."""
@@ -94,6 +138,16 @@ class Coverage:
             for key, count in (table.reached - self._before[name]).items():
                 found[row_name(name, key)] = count
         return found
+
+
+def _bearing(args: dict[str, Any], peerings: Sequence[Peering]) -> Callable[[int, int], bool]:
+    """Whether a fault bears upon what a grid writes in the log of a peering."""
+    if "link" in args:
+        return lambda grid, index: index == args["link"]
+    if "grid" in args:
+        return lambda grid, index: grid == args["grid"]
+    part = args["grids"]
+    return lambda grid, index: (peerings[index].a in part) != (peerings[index].b in part)
 
 
 def row_name(table: str, key: Any) -> str:

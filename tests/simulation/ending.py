@@ -14,11 +14,13 @@ from tests.simulation.balances import LaneBook, Order
 from tests.simulation.node import PROBE, Node
 from tests.simulation.proofs import origins, unproven
 
+from intertie.chain import entry_head
 from intertie.descriptors import VerifiedDescriptor
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.invocation_pb2 import Outcome
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.opening import Phase
+from intertie_node.core.peering import PeeringState
 from intertie_node.core.sinks import Rate
 from intertie_node.core.tasks import TERMINAL
 from intertie_node.core.world import StoredInvocation
@@ -51,13 +53,22 @@ def at_rest(sim: Any) -> bool:
         return False
     for a, b, name in honest_links(sim):
         for link in (a.world.links[name], b.world.links[name]):
-            if link.phase is not Phase.OPEN or any(lane.open for lane in link.ledger.lanes):
+            if any(lane.open for lane in link.ledger.lanes):
                 return False
+        if not _up(a, b, name):
+            return False
     return all(
         (inv.ended and inv.finished) or stuck(sim, node, inv)
         for node in sim.nodes
         for inv in node.world.invocations.values()
     ) and all(call.over for call in sim.consumers.calls.values())
+
+
+def _up(a: Node, b: Node, name: str) -> bool:
+    """Whether a link is open, or may be down: nobody dials one of a peering that both have terminated and settled."""
+    phases = {node.world.links[name].phase for node in (a, b)}
+    terminated = all(node.desk.states[name] is PeeringState.TERMINATED for node in (a, b))
+    return phases == {Phase.OPEN} or (terminated and phases == {Phase.DOWN})
 
 
 def acknowledged(sim: Any) -> bool:
@@ -96,6 +107,7 @@ def verdict(judge: Any) -> None:
     by_offer = origins(sim)
     for node in sim.nodes:
         for name, link in node.world.links.items():
+            _linked(judge, node, name)
             _recomputed(judge, node, name, link, books)
             _proven(judge, node, name, books[node.index, name, ME], by_offer)
         _ended(judge, node)
@@ -110,7 +122,7 @@ def verdict(judge: Any) -> None:
 def _converged(judge: Any, a: Node, b: Node, name: str) -> None:
     one, two = a.world.links[name], b.world.links[name]
     who = f"{a.identity.grid} and {b.identity.grid}"
-    judge.check(one.phase is two.phase is Phase.OPEN, "healed links are open", f"{who}: {one.phase}, {two.phase}")
+    judge.check(_up(a, b, name), "healed links are open", f"{who}: {one.phase}, {two.phase}")
     logs = [(log.seq, log.head) for log in one.pair.logs]
     mirrored = [(log.seq, log.head) for log in two.pair.logs[::-1]]
     judge.check(logs == mirrored, "both sides hold the same logs", f"{who}: {logs} {mirrored}")
@@ -126,6 +138,16 @@ def _lane(lane: Any) -> tuple[int, ...]:
 
 
 # -- the logs alone -----------------------------------------------------------------------------------
+
+
+def _linked(judge: Any, node: Node, name: str) -> None:
+    """Both logs have every seq from 1 on, and each head follows from the one before."""
+    for side in (ME, THEM):
+        head = bytes.fromhex(name)
+        for seq, row in enumerate(node.disk.log(name, side), 1):
+            head = entry_head(head, row[3])
+            told = f"{node.identity.grid}, {name}, side {side}, entry {seq}"
+            judge.check((row[2], row[4]) == (seq, head), "logs are gapless and linked", told)
 
 
 def _recomputed(judge: Any, node: Node, name: str, link: Any, books: Books) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from tests.simulation.node import Node, Trap, change
 from tests.simulation.plan import FAULTS, Item
-from tests.simulation.wire import Breaking, Stream
+from tests.simulation.wire import Breaking, Repeater, Stream
 
 from intertie_node.core.peering import PeeringAct
+from intertie_node.services.describing import stating_time
 
 
 class Faults:
@@ -29,7 +30,7 @@ class Faults:
                 self._sim.at(max(0, item.at - item.args["age"]), lambda item=item: self._copy(item))
 
     def _strike(self, item: Item) -> None:
-        self._sim.coverage.faults[item.kind] += 1
+        self._sim.coverage.struck(self._sim.now, item, self._sim.plan.peerings)
         getattr(self, "_" + item.kind)(**item.args)
 
     def _node(self, grid: int) -> Node:
@@ -76,6 +77,18 @@ class Faults:
         if isinstance(node, Node) and node.alive:
             self._sim.dial(node, node.world.links[self._sim.genesis[link].hex()], second=True)
 
+    def _repeat(self, link: int, side: int) -> None:
+        """All that a grid has said on a stream is said again on another one, by a proxy that has gone mad.
+
+        A restored grid is spared: what it has lost it learns from its peer's Open, which the transport proves fresh.
+        """
+        for stream in self._streams(link):
+            said, hearer = stream.ends[side], stream.ends[1 - side].owner
+            if isinstance(said.owner, Node) and isinstance(hearer, Node) and hearer.alive and not hearer.restored:
+                again = self._sim.connect_grids(link, Repeater(said.owner), hearer)
+                for number, frame in enumerate(said.said):
+                    self._sim.after(3 * number, lambda again=again, frame=frame: again.send(frame))
+
     # -- processes --------------------------------------------------------------------------------
 
     def _crash(self, grid: int, down: int) -> None:
@@ -99,12 +112,13 @@ class Faults:
             node.world.draining = True
             node.after(500, lambda: node.crash(down))
 
-    def _rotate(self, grid: int, root: bool, keep: bool, down: int) -> None:
-        """The node stops and comes back with a new signing key, and perhaps a new root."""
+    def _rotate(self, grid: int, what: str, keep: bool, down: int) -> None:
+        """The node stops and comes back with a new signing key, and perhaps root, or with a new version alone."""
         node = self._node(grid)
         node.crash(down)
         if not node.alive:
-            node.identity.rotate(node.clock(), root=root, keep=keep)
+            renewed = {"root": what == "root", "key": what != "certificate", "keep": keep}
+            node.identity.rotate(stating_time(node.store, node.clock()), **renewed)
 
     def _freeze(self, grid: int, lasting: int) -> None:
         node = self._node(grid)
@@ -148,7 +162,12 @@ class Faults:
             change(node, name, PeeringAct.SUSPEND)
             self._sim.after(lasting, lambda: change(node, name, PeeringAct.RESUME))
 
-    def _terminate(self, grid: int, link: int, act: str) -> None:
+    def _terminate(self, grid: int, link: int, acts: list[str], suspended: bool) -> None:
+        """An operator does what may be refused, perhaps while the peering is suspended."""
         node = self._node(grid)
         if link in node.peerings():
-            change(node, self._sim.genesis[link].hex(), PeeringAct(act))
+            name = self._sim.genesis[link].hex()
+            if suspended:
+                change(node, name, PeeringAct.SUSPEND)
+            for number, act in enumerate(acts, 1):
+                self._sim.after(50 * number, lambda act=act: change(node, name, PeeringAct(act)))

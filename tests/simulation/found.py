@@ -58,5 +58,17 @@ FOUND: Mapping[str, Plant] = {
     "found: a result overtakes lost events": Plant(
         CORE + "grid", "if event.number > inv.sink.after + 1:", "if False:"
     ),
+    "found: a replaced key ends at the clock's time": Plant(
+        SERVICES + "describing", "return max([now, *written, *agreed])", "return now"
+    ),
+    "found: a restart forgets the version of its root": Plant(SERVICES + "origins", "if own is not None:", "if False:"),
+    "found: a terminated link is never dialled": Plant(
+        SERVICES + "links",
+        "return link.name not in self._grid.world.ended or not link.settled",
+        "return link.name not in self._grid.world.ended",
+    ),
+    "found: an order that came back is forgotten": Plant(
+        SERVICES + "origins", "if name.startswith(ORPHAN):", "if False:"
+    ),
 }  # fmt: skip
 """Name → the mutation that takes the fix back."""

@@ -8,11 +8,12 @@ says is real: signed by its key, in its chain, or spoiled after that (`tests.kit
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
 from tests.kit import misdeeds
-from tests.kit.rogue import K, Rogue
+from tests.kit.rogue import HOUR_MS, K, Rogue
 from tests.kit.worlds import START, Identity, limits, make_offer
 from tests.simulation.plan import GridPlan
 from tests.simulation.runs import PRICES, TOKEN, script
@@ -25,13 +26,20 @@ from intertie.keys import PublicKey
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement
-from intertie.v1.event_pb2 import Event
+from intertie.v1.event_pb2 import Event, InputReply, InputRequest
+from intertie.v1.task_pb2 import TASK_STATE_CANCELED
 from intertie_node.core.catalog import KnownOffer
 from intertie_node.core.holds import HoldState
 from intertie_node.core.ledger import THEM
 from intertie_node.core.pair import Fact
 
 OFFERS = tuple(PRICES)
+LULL = 20
+"""So many times longer hostile grids rest while the world does."""
+CHATTER = 400
+"""So many times, half a millisecond apart, the same is said again."""
+RAISED = 6
+"""So many open holds are granted everything at a time."""
 
 
 def keys_of(identity: Identity) -> dict[bytes, PublicKey]:
@@ -47,6 +55,8 @@ class Face(Rogue):
     told: list[bytes]
     heard_groups: list[tuple[int, list[bytes], lk.HeadSignature]]
     advertised = False
+    priced = (0, 0)
+    """(seq of the own tariff, until when it is good)."""
     blind_at: int | None = None
     """Seq of the neighbour's log from which on nothing is acknowledged any more."""
 
@@ -182,10 +192,10 @@ class HostileGrid:
         if face is not None and face.end is end:
             try:
                 face.hear(frame)
+                if face.opened and not face.advertised:
+                    self._advertise(face)
             except (IntertieError, AssertionError, KeyError, ValueError):
                 face.relax = True
-            if face.opened and not face.advertised:
-                self._advertise(face)
         end.taken()
 
     def stream_lost(self, end: End) -> None:
@@ -198,7 +208,10 @@ class HostileGrid:
 
     def _advertise(self, face: Face) -> None:
         face.advertised = True
-        items = face.advertise(self._offers)
+        seq, until = face.priced
+        items = face.advertise(self._offers, tariff_seq=seq if self.now() < until else 0)
+        if self.now() >= until:
+            face.priced = items[0].route.tariff_seq, self.now() + HOUR_MS // 2
         if "hijack" in self.habits:
             items[1:1] = self._hijacked(face)
         face.say(advertisements=items)
@@ -238,7 +251,7 @@ class HostileGrid:
                 except (IntertieError, AssertionError, KeyError, ValueError, IndexError):
                     face.relax = True
 
-        self.sim.after(max(1, ms), deed)
+        self.sim.after(max(0.5, ms), deed)
 
     def _serve(self, face: Face, seq: int) -> None:
         """Answer an order: honestly, or as the habits say."""
@@ -247,8 +260,7 @@ class HostileGrid:
             return
         bent = [habit for habit in self.habits if habit in SERVICE] if self._rng.random() < 0.7 else []
         if "refuse_all" in self.habits:
-            face.write(K.ENTRY_KIND_REJECT, reject=pb.Reject(order_seq=seq))
-            face.say()
+            self._refuse(face, seq)
         elif bent:
             self.deeds += 1
             SERVICE[self._rng.choice(bent)](self, face, seq)
@@ -256,6 +268,14 @@ class HostileGrid:
             usage = {"order": 1}
             face.write(K.ENTRY_KIND_CHARGE, charge=face.claim(seq, usage))
             face.say(events=[face.result(seq)])
+
+    def _refuse(self, face: Face, seq: int) -> None:
+        """Reject an order, and ask for input before, with it or not at all."""
+        asks = self._rng.choice(("", "before", "with"))
+        if asks == "before":
+            face.say(events=[_asking(seq)])
+        face.write(K.ENTRY_KIND_REJECT, reject=pb.Reject(order_seq=seq))
+        face.say(events=[_asking(seq)] if asks == "with" else [])
 
     # -- own initiative ---------------------------------------------------------------------------
 
@@ -265,7 +285,7 @@ class HostileGrid:
                 self._later(face, 1, lambda: self._act(face))
                 self._act_later(face)
 
-        self.sim.after(self._rng.choice((120, 400, 900)), act)
+        self.sim.after(self._rng.choice((120, 400, 900)) * (LULL if self.sim.lull else 1), act)
 
     def _act(self, face: Face) -> None:
         bent = [habit for habit in self.habits if habit in INITIATIVE]
@@ -279,11 +299,15 @@ class HostileGrid:
         origins = [node for node in self.sim.nodes if node.fingerprint in face.routes]
         return self._rng.choice(origins).own_offer(self._rng.choice(OFFERS))
 
-    def _buy(self, face: Face, **changes: Any) -> int:
-        offer = self._known(face)
+    def _neighbour(self, face: Face) -> Any:
+        """The grid at the other end."""
+        return next(node for number, node in self._peers if self._faces.get(number) is face)
+
+    def _buy(self, face: Face, offer: KnownOffer | None = None, end: str = "", tokens: int = 0, **changes: Any) -> int:
+        offer = offer or self._known(face)
         said = {
             "number": 0, "offer": offer.offer.name, "pieces": self._rng.randrange(4), "pause": 30,
-            "tokens": self._rng.choice((3, 90)), "end": self._rng.choice(("done", "done", "hang")),
+            "tokens": tokens or self._rng.choice((3, 90)), "end": end or self._rng.choice(("done", "done", "hang")),
         }  # fmt: skip
         terms = {"max_charge": 300, "grant": 300, "deadline": self.now() + self._rng.choice((500, 3_000, 9_000))}
         return face.buy(offer, script(said), **{**terms, **changes})
@@ -297,8 +321,23 @@ def _overcharge(grid: HostileGrid, face: Face, seq: int) -> None:
     deed.act(face, seq)
 
 
+def _asking(seq: int) -> Event:
+    return Event(order_seq=seq, number=1, input_request=InputRequest(request=1, prompt="more?"))
+
+
 def _charge_twice(grid: HostileGrid, face: Face, seq: int) -> None:
+    if grid._rng.random() < 0.3:
+        _stop_and_ask(face, seq)
+        return
     grid._rng.choice(list(misdeeds.AFTER_END.values())).act(face, seq)
+
+
+def _stop_and_ask(face: Face, seq: int) -> None:
+    """Claim that the work was stopped, and ask for its input in the same frame."""
+    ended: dict[str, Any] = {"state": TASK_STATE_CANCELED}
+    body = face.claim(seq, {}, state=TASK_STATE_CANCELED, proof=face.proof(seq, {}, **ended))
+    face.write(K.ENTRY_KIND_CHARGE, charge=body)
+    face.say(events=[_asking(seq)])
 
 
 def _forge(grid: HostileGrid, face: Face, seq: int) -> None:
@@ -355,6 +394,8 @@ def _replay(grid: HostileGrid, face: Face) -> None:
 
 
 def _flood(grid: HostileGrid, face: Face) -> None:
+    if grid._rng.random() < 0.5:
+        _chatter(grid, face)
     for number in range(40):
         event = Event(order_seq=number, number=number, chunk={"payload": {"data": b"x" * 500}})  # type: ignore[arg-type]
         face.send(lk.Frame(ping=number, events=[event] * 5).SerializeToString())
@@ -366,21 +407,56 @@ def _flood(grid: HostileGrid, face: Face) -> None:
     face.say()
 
 
+def _chatter(grid: HostileGrid, face: Face) -> None:
+    """Answer again and again what was asked, or not, of work that is refused, done or cancelled amid that."""
+    name, end = grid._rng.choice((("echo", "refuse"), ("stream", "refuse"), ("ask", "done"), ("ask", "hang")))
+    seq = grid._buy(face, grid._neighbour(face).own_offer(name), end)
+    event = Event(order_seq=seq, input_reply=InputReply(request=int(name == "ask"), payload={"data": b'"yes"'}))  # type: ignore[arg-type]
+    frame = lk.Frame(events=[event]).SerializeToString()
+    for number in range(CHATTER):
+        grid._later(face, 0.5 * number, lambda: face.send(frame))
+    if end == "refuse":
+        return
+    grid._later(face, grid._rng.choice((20, 60)), _canceling(face, seq))
+
+
 def _jam(grid: HostileGrid, face: Face) -> None:
-    """Holds that are never granted anything, as many as the limits take."""
+    """Holds that are never granted anything, as many as the limits take; some are cancelled, all expire on the dot."""
     for _ in range(6):
-        grid._buy(face, max_charge=2_000, grant=grid._rng.choice((0, 1, 2_000)), deadline=grid.now() + 9_000)
+        grant = grid._rng.choice((0, 1, 300, 300, 2_000))
+        seq = grid._buy(face, max_charge=2_000, grant=grant, deadline=grid.now() + 9_000)
+        if grid._rng.random() < 0.3:
+            grid._later(face, grid._rng.choice((400, 2_000)), _canceling(face, seq))
+        grid.sim.after(9_050 + face.ledger.terms.claim_window_ms, lambda seq=seq: _expire(face, seq))
+
+
+def _canceling(face: Face, seq: int) -> Callable[[], None]:
+    return lambda: _say(face, K.ENTRY_KIND_CANCEL, cancel=pb.Cancel(order_seq=seq))
+
+
+def _say(face: Face, kind: int, **body: Any) -> None:
+    face.write(kind, **body)
+    face.say()
+
+
+def _expire(face: Face, seq: int) -> None:
+    """Expire a hold, also while the link is down: what is signed goes out when it opens again."""
+    hold = face.ledger.holds.get((0, seq))
+    if hold is not None and hold.state is HoldState.OPEN:
+        with suppress(KeyError):
+            _say(face, K.ENTRY_KIND_EXPIRE, expire=pb.Expire(order_seq=seq))
 
 
 def _raise_grants(grid: HostileGrid, face: Face) -> None:
     """Order, let work be done, and never agree to what it cost."""
     if face.blind_at is None and "withhold" in grid.habits and grid._rng.random() < 0.5:
         face.blind_at = face.pair.logs[THEM].seq
-    for (payer, seq), hold in list(face.ledger.holds.items()):
-        if payer == 0 and hold.state is HoldState.OPEN:
-            body = pb.Grant(order_seq=seq, amount=hold.terms.max_charge)
-            face.write(K.ENTRY_KIND_GRANT, grant=body)
-    grid._buy(face, max_charge=400, grant=50)
+    open_ = [hold for (payer, _), hold in face.ledger.holds.items() if payer == 0 and hold.state is HoldState.OPEN]
+    for hold in open_[-RAISED:]:
+        face.write(K.ENTRY_KIND_GRANT, grant=pb.Grant(order_seq=hold.seq, amount=hold.terms.max_charge))
+    for _ in range(3):
+        stream = grid._neighbour(face).own_offer("stream")
+        grid._buy(face, stream, "done", tokens=300, max_charge=400, grant=grid._rng.choice((50, 350)))
 
 
 def _misorder(grid: HostileGrid, face: Face) -> None:

@@ -7,6 +7,7 @@ invocation ends once, no node stops by itself, honest grids find no fault with e
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tests.simulation import ending
@@ -116,11 +117,11 @@ class Judge:
             for key in [key for key in seen if key[0] == node.index]:
                 seen.discard(key) if isinstance(seen, set) else seen.pop(key)  # type: ignore[attr-defined]
 
-    def computed(self, node: Node) -> None:
-        """A batch was computed: limits hold, amounts are no debts of nobody."""
+    def computed(self, node: Node, changed: Iterable[str]) -> None:
+        """A batch that changes links was computed: limits hold, amounts are no debts of nobody."""
         name = node.identity.grid
         self._waiting(node)
-        for link in node.world.links.values():
+        for link in map(node.world.links.__getitem__, changed):
             terms = link.terms
             for payer, lane in enumerate(link.ledger.lanes):
                 self._summed(name, link, payer, lane)
@@ -157,8 +158,10 @@ class Judge:
             if ailing(self.sim.plan, self.sim.peering_of(name), self.sim.now + 1):
                 continue
             link = node.world.links[name]
-            room = link.ledger.lanes[THEM].unagreed <= link.terms.max_unagreed[THEM]
-            if room and any(not inv.ended for inv in queue):
+            waiting = [inv for inv in queue if not inv.ended]
+            grants = [node.world.granted(link, inv) for inv in waiting]
+            stake = link.ledger.lanes[THEM].unagreed - sum(grants[1:])
+            if waiting and stake <= link.terms.max_unagreed[THEM]:
                 since = self._room_since.setdefault((node.index, name), self.sim.now)
                 told = f"{node.identity.grid} {name}: room since {since:.0f} ms"
                 self.check(self.sim.now - since < MAX_WAIT_MS, "an order waits only while there is no room", told)

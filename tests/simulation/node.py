@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
 from tests.kit.worlds import SimNode, limits
 from tests.simulation.disk import Disk
 from tests.simulation.plan import GridPlan
@@ -31,6 +32,7 @@ from intertie_node.services.consumers import ConsumerDesk
 from intertie_node.services.turns import Step, Turns
 
 RETENTION_MS = 7 * 24 * 3_600_000
+LONG_TARIFF_MS = 3_600_000
 TICK_MS, DRAIN_TICK_MS, RARE_TICK_MS = 100, 400, 7_000
 FIRST_RETRY_MS, LAST_RETRY_MS = 100, 5_000
 PROBE = "probe"
@@ -153,9 +155,6 @@ class Node(SimNode):
         if not self.alive:
             return
         self.sim.note(self, "crash")
-        flying = self.turns.flying
-        if flying is not None:
-            self.sim.coverage.hit("crash", kinds_of(flying.changes))
         self.alive, self.trap = False, None
         self.life += 1
         self.sim.died(self, silently)
@@ -172,21 +171,16 @@ class Node(SimNode):
         copy = self.copies.pop(at, None)
         if copy is None or self.alive:
             return
-        lost = {
-            pb.Entry.FromString(row[3]).kind
-            for key, rows in self.disk._series.items()
-            if key[0] == "entries"
-            for row in rows[len(copy.log(*key[1:])) :]  # type: ignore[arg-type]
-        }
-        self.sim.coverage.hit("restore", lost)
         self.sim.judge.restored(self, copy)
         copy.factor = self.disk.factor
         self.disk = self.store = copy
         self.restored = True
 
     def heal(self) -> None:
-        """Faults are over."""
+        """Faults are over, tariffs that expire soon among them."""
         self.skew, self.reading_ms, self.trap = self.plan.skew, 0, None
+        self.settings = msgspec.structs.replace(self.settings, tariff_lifetime_ms=LONG_TARIFF_MS)
+        self.world.settings = self.settings
         self.disk.full, self.disk.factor = False, 1
         self.thaw()
         self._revive()
@@ -238,7 +232,7 @@ class Node(SimNode):
             self.turns.compute()
             computed = self.turns.computed
             if computed is not None and "links" in computed.changes.puts:
-                self.sim.judge.computed(self)
+                self.sim.judge.computed(self, [name for (name,) in computed.changes.puts["links"]])
         if self.turns.computed is not None and self.turns.flying is None:
             self._launch()
 
@@ -252,8 +246,9 @@ class Node(SimNode):
 
     def _write(self, changes: Changes) -> None:
         self.disk.commit(changes)
-        if self.disk.factor > 1:
-            self.sim.coverage.hit("slow_disk", kinds_of(changes))
+        for row in changes.appends.get("entries", ()):
+            kind = pb.Entry.FromString(row[3]).kind
+            self.sim.coverage.written(self.sim.now, self.index, self.sim.peering_of(row[0]), kind)
         self.sim.judge.committed(self, changes)
         self.after(self._rng.random() * 0.3 * self.disk.factor, lambda: self._guarded(self._land))
 
@@ -291,11 +286,9 @@ class Node(SimNode):
         now = self.sim.now
         for link in self.world.links.values():
             name = link.name
-            if self.desk.states[name] is PeeringState.TERMINATED:
-                continue
             if link.phase is Phase.OPEN:
                 self._dial_delay[name] = FIRST_RETRY_MS
-            elif link.phase is Phase.DOWN and now >= self._dial_at.get(name, 0):
+            elif link.phase is Phase.DOWN and self.links.wanted(link) and now >= self._dial_at.get(name, 0):
                 delay = self._dial_delay.get(name, FIRST_RETRY_MS)
                 self._dial_at[name] = now + delay * (0.7 + 0.6 * self._rng.random())
                 self._dial_delay[name] = min(LAST_RETRY_MS, delay * 2)

@@ -19,6 +19,9 @@ SHAPES = ("line", "star", "ring", "random")
 BUSY_MS = 12_000
 CALM_MS = 3_000
 """How long a call takes at most where nothing goes wrong."""
+LONG_MS = 3_600_000
+MAX_SHORT = 2
+"""So many grids have tariffs that expire soon: each renewal is told to everybody."""
 HABITS = (
     "equivocate", "overcharge", "charge_twice", "charge_late", "withhold", "refuse_all", "jam", "replay", "forge",
     "hijack", "flood", "silence",
@@ -26,10 +29,16 @@ HABITS = (
 """What hostile grids do (see `hostile`)."""
 FAULTS = (
     "cut", "half_open", "delay", "partition", "second_stream", "crash", "crash_at", "restore", "slow_disk",
-    "full_disk", "jump", "freeze", "slow_reader", "suspend", "terminate", "drain", "rotate",
+    "full_disk", "jump", "freeze", "slow_reader", "suspend", "terminate", "drain", "rotate", "repeat",
 )  # fmt: skip
 """What goes wrong (see `faults`)."""
 POINTS = ("before_commit", "after_commit", "after_send", "amid_sends")
+ACTS = ("accept", "refuse", "resume", "terminate", "terminate")
+RARE = (1, 4, 5, 6, 7, 8, 8, 9, 10, 10, 10, 11)
+"""Kinds of entries that few batches hold: all but tariffs and orders."""
+AHEAD_MS = 3_500
+OPENING_MS = 1_200
+"""Within this time the links open for the first time."""
 ENDINGS = ("done",) * 8 + ("fail", "die", "hang", "twice", "deaf", "refuse", "refuse")
 """How a backend ends its work (see `runs`)."""
 
@@ -41,7 +50,7 @@ class GridPlan(Struct):
     """Milliseconds by which its clock leads true time."""
     fee: int = 0
     markup: tuple[int, int] = (1, 1)
-    tariff_ms: int = 3_600_000
+    tariff_ms: int = LONG_MS
     event_credit: int = 64 * 1024
     budgets: tuple[int, ...] = ()
     """Of its consumers' accounts."""
@@ -100,6 +109,8 @@ def draw(seed: int) -> Plan:
     size = rng.choice(SIZES)
     shape = rng.choice(SHAPES)
     grids = [_grid(rng) for _ in range(size)]
+    for grid in [grid for grid in grids if grid.tariff_ms < LONG_MS][MAX_SHORT:]:
+        grid.tariff_ms = LONG_MS
     edges = _edges(rng, shape, size)
     if rng.random() < 0.35:
         _add_hostile(rng, grids, edges)
@@ -109,6 +120,8 @@ def draw(seed: int) -> Plan:
     plan = Plan(seed, shape, grids, peerings, [], [], lulls, end)
     plan.ops = _ops(rng, plan)
     plan.faults = _faults(rng, plan) if rng.random() < 0.88 else []
+    if rng.random() < 0.5:
+        _add_storms(rng, plan)
     plan.ops = sorted([*plan.ops, *_calm_calls(rng, plan)], key=lambda item: item.at)
     return plan
 
@@ -118,7 +131,7 @@ def _grid(rng: Random) -> GridPlan:
         skew=rng.choice((0, 0, 0, rng.randint(-400, 400))),
         fee=rng.choice((0, 0, 1, 7)),
         markup=rng.choice(((1, 1), (1, 1), (11, 10), (4, 3))),
-        tariff_ms=rng.choice((3_600_000,) * 8 + (30_000, 6_000, 2_500)),
+        tariff_ms=rng.choice((LONG_MS,) * 8 + (30_000, 6_000, 2_500)),
         event_credit=rng.choice((64 * 1024, 64 * 1024, 600)),
         budgets=tuple(rng.choice((1_500, 20_000, 200_000)) for _ in range(3)),
     )
@@ -169,7 +182,7 @@ def _lulls(rng: Random, tariff_ms: int) -> list[tuple[int, int]]:
 
 def _busy(rng: Random, plan: Plan) -> int:
     """A moment at which the world is not in a lull."""
-    at = rng.randrange(1_200, BUSY_MS)
+    at = rng.randrange(OPENING_MS, BUSY_MS)
     return plan.lulls[0][1] + at if plan.lulls and rng.random() < 0.5 else at
 
 
@@ -187,9 +200,14 @@ def _ops(rng: Random, plan: Plan) -> list[Item]:
             others.append(Item(call.at + rng.choice((0, 30, 900, 9_000)), "again", {"call": number}))
         if rng.random() < 0.05:
             others.append(Item(call.at + rng.choice((0, 30, 900, 9_000)), "conflict", {"call": number}))
-        if rng.random() < 0.04:
-            others.append(Item(call.at + rng.choice((30, 2_000)), "credit", {"call": number, "share": rng.random()}))
+        if rng.random() < 0.06:
+            others.append(Item(call.at + rng.choice((0, 900, 9_000)), "anew", {"call": number}))
+        if rng.random() < 0.2:
+            others.append(
+                Item(call.at + rng.choice((30, 700, 2_000)), "credit", {"call": number, "share": rng.random()})
+            )
         call.args["number"] = number
+    others += [Item(_busy(rng, plan), "withdraw", {"grid": rng.choice(plan.honest)}) for _ in range(16)]
     return sorted(calls + others, key=lambda item: item.at)
 
 
@@ -263,8 +281,100 @@ def _faults(rng: Random, plan: Plan) -> list[Item]:
     """Faults of a few kinds only: what is rare everywhere is frequent somewhere."""
     kinds = [kind for kind in FAULTS if rng.random() < 0.35] or [rng.choice(FAULTS)]
     count = rng.randint(2, 10 + 3 * len(plan.grids))
-    drawn = [Item(_busy(rng, plan), kind, _fault(rng, plan, kind)) for kind in rng.choices(kinds, k=count)]
+    drawn = [Item(_moment(rng, plan), kind, _fault(rng, plan, kind)) for kind in rng.choices(kinds, k=count)]
+    if rng.random() < 0.4:
+        drawn += [_snare(rng, grid, at) for grid in plan.honest for at in (1, OPENING_MS, BUSY_MS // 2)]
     return sorted(drawn, key=lambda item: item.at)
+
+
+def _moment(rng: Random, plan: Plan) -> int:
+    """When a fault strikes: now and then while the links open for the first time."""
+    return rng.randrange(20, OPENING_MS) if rng.random() < 0.08 else _busy(rng, plan)
+
+
+def _snare(rng: Random, grid: int, at: int) -> Item:
+    """A crash that waits for an entry of a rare kind."""
+    args = {"grid": grid, "point": rng.choice(POINTS), "kind": rng.choice(RARE), "count": 1, "down": 400}
+    return Item(at, "crash_at", args)
+
+
+# -- misfortunes that belong together -----------------------------------------------------------------
+
+
+def _add_storms(rng: Random, plan: Plan) -> None:
+    """Around a few calls, what is rare alone: cut off after a cancel, cut off from a grid that crashes, a crowd."""
+    calls = [op for op in plan.ops if op.kind == "call"]
+    lasting = [call for call in calls if (call.args["pieces"] + 1) * call.args["pause"] > 300] or calls
+    relayed = [call for call in lasting if call.args["target"] not in (*_near(plan, call), call.args["grid"])]
+    for call in [rng.choice(rng.choice((lasting, relayed or lasting))) for _ in range(rng.randint(1, 4))]:
+        near = _near(plan, call)
+        host = rng.choice([grid for grid in near if grid in plan.honest] or [call.args["grid"]])
+        rng.choice((_cut_off, _cut_off, _crowd))(rng, plan, call, host)
+    for peering in plan.peerings:
+        for host, other in ((peering.a, peering.b), (peering.b, peering.a)):
+            if plan.grids[other].habits and not plan.grids[host].habits:
+                _go_down(rng, plan, host, rng.randrange(OPENING_MS, BUSY_MS // 2))
+    for peering in plan.peerings:
+        if peering.skew > AHEAD_MS and rng.random() < 0.4:
+            _set_back(rng, plan, rng.choice([grid for grid in (peering.a, peering.b) if grid in plan.honest]))
+    plan.ops.sort(key=lambda item: item.at)
+    plan.faults.sort(key=lambda item: item.at)
+
+
+def _near(plan: Plan, call: Item) -> list[int]:
+    """Neighbours of the grid at which a call is made."""
+    grid = call.args["grid"]
+    return [p.b if p.a == grid else p.a for p in plan.peerings if grid in (p.a, p.b)]
+
+
+def _cut_off(rng: Random, plan: Plan, call: Item, host: int) -> None:
+    """A payer cannot be reached for long; before that it has cancelled, or its neighbour crashes after that."""
+    at = call.at + rng.choice((20, 80, 300, 1_000))
+    if rng.random() < 0.6:
+        plan.ops.append(Item(at, "cancel", {"call": call.args["number"]}))
+        at += rng.randint(2, 90)
+    if len(plan.grids) > 1:
+        lasting = call.args["timeout"] + rng.choice((2_600, 3_500, 35_000))
+        plan.faults.append(Item(at, "partition", {"grids": [call.args["grid"]], "lasting": lasting}))
+    if host != call.args["grid"] and rng.random() < 0.6:
+        plan.faults.append(Item(at + rng.randint(1, 60), "crash", {"grid": host, "down": rng.choice((50, 400, 1_600))}))
+
+
+def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
+    """Many orders at once, more than `max_unagreed` has room for, of a grid that then goes down."""
+    calls = [op for op in plan.ops if op.kind == "call"]
+    for number in range(len(calls), len(calls) + rng.randint(4, 9)):
+        args = {**call.args, "target": host, "offer": "stream", "max": 250, "grant": 0, "pieces": 4, "number": number}
+        plan.ops.append(Item(call.at + rng.randrange(40), "call", args))
+        if rng.random() < 0.3:
+            plan.ops.append(Item(call.at + rng.randrange(40, 2_000), "cancel", {"call": number}))
+    _go_down(rng, plan, host, call.at + rng.choice((60, 150, 1_500)))
+
+
+def _set_back(rng: Random, plan: Plan, grid: int) -> None:
+    """A clock goes ahead as far as peers take it, work begins, and the grid starts again with the clock set back."""
+    at = _busy(rng, plan)
+    plan.faults.append(Item(at, "jump", {"grid": grid, "ms": AHEAD_MS, "lasting": 2_000, "reboot": True}))
+    if rng.random() < 0.5 and not any(to - since > 20_000 for since, to in plan.lulls):
+        plan.grids[grid].tariff_ms = 2_500
+    work = {"offer": "stream", "pieces": 10, "pause": 700, "timeout": 10_000, "max": 900, "grant": 0}
+    calls = [op for op in plan.ops if op.kind == "call"]
+    for number in range(len(calls), len(calls) + 2):
+        args = {**rng.choice(calls).args, **work, "target": grid, "number": number}
+        plan.ops.append(Item(at + rng.randint(100, 1_900), "call", args))
+
+
+def _go_down(rng: Random, plan: Plan, host: int, at: int) -> None:
+    """A grid goes down for a while, or comes back with an older disk; two streams are made when it is back."""
+    down = rng.choice((400, 6_000, 35_000))
+    if rng.random() < 0.5:
+        plan.faults.append(Item(at, "crash", {"grid": host, "down": down}))
+    else:
+        age, down = rng.choice((50, 120, 1_000, 3_000)), 400
+        plan.faults.append(Item(at, "restore", {"grid": host, "age": age, "down": down}))
+    link = rng.choice([n for n, peering in enumerate(plan.peerings) if host in (peering.a, peering.b)])
+    again = at + down + rng.choice((30, 60, 130))
+    plan.faults.append(Item(again, "second_stream", {"link": link, "side": rng.randrange(2)}))
 
 
 def _fault(rng: Random, plan: Plan, kind: str) -> dict[str, Any]:
@@ -289,8 +399,10 @@ def _fault(rng: Random, plan: Plan, kind: str) -> dict[str, Any]:
         "freeze": {"grid": node, "lasting": lasting},
         "slow_reader": {"grid": node, "ms": rng.choice((50, 700)), "lasting": lasting},
         "suspend": {"grid": node, "link": link, "lasting": lasting},
-        "terminate": {"grid": node, "link": link, "act": rng.choice(("accept", "refuse", "resume", "terminate"))},
-        "rotate": {"grid": node, "root": rng.random() < 0.4, "keep": rng.random() < 0.6, "down": lasting},
+        "terminate": {"grid": node, "link": link, "acts": rng.choices(ACTS, k=2), "suspended": rng.random() < 0.5},
+        "rotate": {"grid": node, "what": rng.choice(("root", "key", "key", "certificate")), "keep": rng.random() < 0.6,
+                   "down": lasting},
+        "repeat": {"link": link, "side": rng.randrange(2)},
         "drain": {"grid": node, "down": lasting},
     }  # fmt: skip
     return drawn[kind]

@@ -111,7 +111,8 @@ PLANTS: Mapping[str, Plant] = {
     "never forget a bad frame's money": Plant(CORE + "ledger", "self.lanes = self._saved", "pass"),
     "keep an invocation for ever": Plant(CORE + "world", "self.invocations.pop(inv.key, None)", "pass"),
     "leave waiting orders waiting": Plant(
-        CORE + "selling", "while queue and link.ledger.lanes[THEM].unagreed <= link.terms.max_unagreed[THEM]:",
+        CORE + "selling",
+        "while queue and (stake := stake + world.granted(link, queue[0])) <= link.terms.max_unagreed[THEM]:",
         "while False:",
     ),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Whether what an honest payer has agreed to was proven: own comparison of claims with execution records.
 
 Only the standard's own package is used for the signature and the tree; which record belongs to which order is
-decided here. A final claim that is not refused must carry a record of the offer's origin, about that very order,
+decided here. A final claim that was never refused must carry a record of the offer's origin, about that very order,
 with the claimed quantities; a claim for work that was not completed may go without, if it claims nothing new.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.simulation.balances import LATEST, LaneBook
+from tests.simulation.balances import LaneBook
 
 from intertie.descriptors import VerifiedDescriptor, verify_history
 from intertie.errors import IntertieError
@@ -30,7 +30,7 @@ def unproven(
     found, cache = [], RootCache()
     for order in book.orders.values():
         for before, claim in zip([None, *order.claims], order.claims, strict=False):
-            if claim.final and not claim.refused(LATEST):
+            if claim.final and not claim.marks:
                 said = pb.Entry.FromString(payer[order.seq - 1]).order
                 body = pb.Entry.FromString(provider[claim.seq - 1]).charge
                 why = _fault(said, body, before.amount if before else 0, by_offer, cache)

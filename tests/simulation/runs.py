@@ -50,6 +50,7 @@ def expected(args: Mapping[str, Any]) -> bytes:
 def steps_of(said: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     """What a backend does, one after the other."""
     if said["end"] == "refuse":
+        yield ("sleep", said["pause"])
         yield ("refuse",)
         return
     if said["offer"] == "ask":

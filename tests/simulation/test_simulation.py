@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulation import plants
+from tests.simulation import coverage, ending, plants
+from tests.simulation.judge import Violation
 from tests.simulation.plan import draw
 from tests.simulation.planting import mutated
 from tests.simulation.run import ROOT, play_seed
 from tests.simulation.shrink import failure, shrink
+from tests.simulation.totals import Result, Totals
 from tests.simulation.world import Simulation
 
 from intertie_node.core import grid
 from intertie_node.core.books import Books
+from intertie_node.core.ledger import ME
 from intertie_node.services import turns
 
-REGRESSIONS = (11, 52, 184)
+REGRESSIONS = (11, 15, 52, 184, 196, 203)
 """Worlds that have shown a fault of `FOUND.md`."""
 SEEDS = (*range(8), *REGRESSIONS)
 
@@ -50,6 +53,35 @@ def test_two_runs_of_a_seed_are_the_same_run_in_any_process() -> None:
     assert here == [play_seed(seed).trace for seed in (3, 5)]
     assert here == elsewhere(1, 3, 5) == elsewhere(2, 3, 5)
     assert here[0] != here[1]
+
+
+def test_the_judge_follows_the_heads_of_both_logs_itself() -> None:
+    sim = Simulation(draw(8))
+    sim.run()
+    node = sim.nodes[0]
+    (name,) = node.world.links
+    rows = node.disk.log(name, ME)
+    ending._linked(sim.judge, node, name)
+    rows[1] = (*rows[1][:4], rows[0][4])
+    with pytest.raises(Violation, match="gapless and linked"):
+        ending._linked(sim.judge, node, name)
+
+
+def test_reasons_name_rows_and_pairs_that_there_are() -> None:
+    assert set(coverage.BEYOND) <= coverage.all_rows()
+    assert all(coverage.BEYOND.values())
+    names = {coverage.kind_name(kind) for kind in coverage.KINDS}
+    assert all(strike in coverage.STRIKES and name in names and why for (strike, name), why in coverage.UNMET.items())
+
+
+def test_what_is_reached_against_a_reason_is_told() -> None:
+    totals = Totals()
+    totals.add(Result(0, rows={"peering: PROPOSED, ACCEPT": 1, "peering: ACTIVE, SUSPEND": 1}))
+    assert totals.explained_away == ["peering: PROPOSED, ACCEPT"]
+    assert "reached against all reason: peering: PROPOSED, ACCEPT" in totals.report()
+    assert "peering: ACTIVE, SUSPEND" not in totals.unreached
+    assert "peering: SUSPENDED, RESUME" in totals.unreached
+    assert len(totals.holes) == len(coverage.STRIKES) * len(coverage.KINDS) - len(coverage.UNMET)
 
 
 def test_the_shipped_core_and_order_run() -> None:

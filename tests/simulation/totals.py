@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from msgspec import Struct, field
-from tests.simulation.coverage import BEYOND, all_rows
+from tests.simulation.coverage import BEYOND, KINDS, STRIKES, UNMET, all_rows, kind_name
 from tests.simulation.plan import FAULTS
 
 
@@ -60,26 +60,41 @@ class Totals:
         """Rows of the core's tables that no world has reached, those apart that none can."""
         return sorted(all_rows() - set(self.rows) - set(BEYOND))
 
+    @property
+    def explained_away(self) -> list[str]:
+        """Rows and pairs that were reached although a reason says why they are not."""
+        return sorted({*BEYOND} & {*self.rows} | {f"{strike} × {name}" for strike, name in UNMET} & {*self.met})
+
+    @property
+    def holes(self) -> list[str]:
+        """What kinds of entries a strike has never met, those apart for which there is a reason."""
+        names = [kind_name(kind) for kind in KINDS]
+        pairs = ((strike, name) for strike in STRIKES for name in names if (strike, name) not in UNMET)
+        return [f"{strike} × {name}" for strike, name in pairs if not self.met[f"{strike} × {name}"]]
+
     def line(self, seconds: float) -> str:
         """One line of totals."""
         hours = self.sums["simulated_ms"] / 3_600_000
-        rows = len(all_rows()) - len(BEYOND)
+        rows, pairs = len(all_rows()) - len(BEYOND), len(STRIKES) * len(KINDS) - len(UNMET)
         return (
             f"{self.results} seeds, {len(self.failed)} failed, {hours:.1f} simulated hours, "
             f"{self.sums['calls']} calls, {self.sums['steps']} steps, {self.sums['commits']} commits, "
             f"{sum(self.faults.values())} faults, "
             f"{self.sums['deeds']} hostile acts, {rows - len(self.unreached)} of {rows} table rows, "
-            f"{len(self.met)} fault × entry pairs, {seconds:.0f} s"
+            f"{pairs - len(self.holes)} of {pairs} fault × entry pairs, {seconds:.0f} s"
         )
 
     def report(self) -> str:
         """Faults by kind, rows that were missed, and which entries each fault met."""
         faults = "  ".join(f"{kind} {self.faults[kind]}" for kind in FAULTS)
-        kinds = sorted({pair.split(" × ")[1] for pair in self.met})
         lines = [f"faults: {faults}", "fault × entry:"]
-        for fault in sorted({pair.split(" × ")[0] for pair in self.met}):
-            told = "  ".join(f"{kind} {self.met[f'{fault} × {kind}']}" for kind in kinds)
-            lines.append(f"  {fault:<20} {told}")
+        for strike in STRIKES:
+            names = map(kind_name, KINDS)
+            told = "  ".join(f"{name} {self.met[f'{strike} × {name}']}" for name in names)
+            lines.append(f"  {strike:<20} {told}")
+        lines.append(f"fault × entry never met: {'; '.join(self.holes) or 'none'}")
+        if self.explained_away:
+            lines.append(f"reached against all reason: {'; '.join(self.explained_away)}")
         lines.append(f"table rows not reached: {'; '.join(self.unreached) or 'none'}")
         return "\n".join(lines)
 
@@ -95,4 +110,5 @@ class Totals:
             "unreached": self.unreached,
             "beyond_reach": dict(BEYOND),
             "met": dict(sorted(self.met.items())),
+            "holes": self.holes,
         }

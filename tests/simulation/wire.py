@@ -11,6 +11,8 @@ from collections import deque
 from random import Random
 from typing import Any, Protocol
 
+MAX_SAID = 60
+"""So many first frames of a stream are kept, to be said again (see `Repeater`)."""
 WINDOW = 2
 """So many frames are handed to a node before it has acted upon them."""
 CUT_ANYWAY_MS = 2_000
@@ -31,6 +33,22 @@ class Owner(Protocol):
 
     def stream_lost(self, end: End) -> None:
         """The stream has gone."""
+
+
+class Repeater:
+    """Who says again what a grid has said on an earlier stream, and listens to nobody."""
+
+    alive, frozen, life, reading_ms = True, False, 0, 0
+
+    def __init__(self, grid: Owner) -> None:
+        self.index, self.fingerprint = grid.index, grid.fingerprint
+
+    def hear(self, end: End, frame: bytes) -> None:
+        """Drop a frame."""
+        end.taken()
+
+    def stream_lost(self, end: End) -> None:
+        """Nothing is done about it."""
 
 
 class Breaking:
@@ -58,6 +76,8 @@ class End:
         self.other: End
         self.opened: bytes = b""
         """Payload of the Open that was said here."""
+        self.said: list[bytes] = []
+        """The first frames that were said here."""
         self.shut = False
         """True: nothing more is sent from here."""
         self.gone = False
@@ -76,6 +96,8 @@ class End:
             return
         sim = self.stream.sim
         kinds = sim.said(self, frame)
+        if len(self.said) < MAX_SAID:
+            self.said.append(frame)
         breaking = self.stream.breaking
         if breaking is None or not breaking.meets(kinds):
             self.other.come(frame, kinds)
@@ -83,9 +105,9 @@ class End:
         if not breaking.amid:
             self.other.come(frame, kinds)
             if breaking.fault == "half_open":
-                sim.at(self.other.last, lambda: self.stream.snap(kinds))
+                sim.at(self.other.last, self.stream.snap)
                 return
-        self.stream.snap(kinds)
+        self.stream.snap()
 
     def taken(self) -> None:
         """A frame has been acted upon: one more may be handed over."""
@@ -105,10 +127,7 @@ class End:
     def come(self, frame: bytes | None, kinds: tuple[int, ...]) -> None:
         """Something is on its way to this end."""
         sim = self.stream.sim
-        extra = self.stream.extra
-        if extra and kinds:
-            sim.coverage.hit("delay", kinds)
-        self.last = max(self.last, sim.now + self.stream.latency() + extra)
+        self.last = max(self.last, sim.now + self.stream.latency() + self.stream.extra)
         self.arriving.append((self.last, frame, kinds))
         sim.at(self.last, self.deliver)
 
@@ -118,13 +137,11 @@ class End:
         while self.arriving and self.arriving[0][0] <= sim.now and not self.gone:
             if self._waiting >= WINDOW or owner.frozen or self.stream.blocked:
                 return
-            _, frame, kinds = self.arriving.popleft()
+            _, frame, _ = self.arriving.popleft()
             if frame is None:
                 self.lose()
                 return
             self._waiting += 1
-            if owner.reading_ms and kinds:
-                sim.coverage.hit("slow_reader", kinds)
             sim.heard(self, frame)
             owner.hear(self, frame)
 
@@ -171,8 +188,6 @@ class Stream:
         for end in self.ends:
             end.shut = True
             if hard:
-                for _, _, kinds in end.arriving:
-                    self.sim.coverage.hit("cut", kinds)
                 end.arriving.clear()
             end.come(None, ())
             self.sim.after(noticed + CUT_ANYWAY_MS, end.lose)
@@ -180,14 +195,13 @@ class Stream:
     def break_at(self, breaking: Breaking) -> None:
         """Break when the frame comes, or a while later if it does not."""
         self.breaking = breaking
-        self.sim.after(CUT_ANYWAY_MS, lambda: self.snap(()) if self.breaking is breaking else None)
+        self.sim.after(CUT_ANYWAY_MS, lambda: self.snap() if self.breaking is breaking else None)
 
-    def snap(self, kinds: tuple[int, ...]) -> None:
+    def snap(self) -> None:
         """The moment has come."""
         breaking, self.breaking = self.breaking, None
         if breaking is None:
             return
-        self.sim.coverage.hit(breaking.fault, kinds)
         if breaking.fault == "half_open":
             self._half_open(breaking.side)
         else:
@@ -197,8 +211,6 @@ class Stream:
         """One side loses the stream; the other hears nothing more and must find out by itself."""
         for each in self.ends:
             each.shut = True
-            for _, _, kinds in each.arriving:
-                self.sim.coverage.hit("half_open", kinds)
             each.arriving.clear()
         self.ends[side].lose()
 

@@ -39,6 +39,8 @@ class Check:
     """Whether it needs the target's consumer face."""
     long: bool = False
     """Whether it takes longer than a run may: only on demand."""
+    alone: bool = False
+    """Whether it burdens the target so that nothing runs beside it."""
 
     @property
     def about(self) -> str:
@@ -57,6 +59,7 @@ def check(
     slow: bool = False,
     consumer: bool = False,
     long: bool = False,
+    alone: bool = False,
 ) -> Callable[[Act], Act]:
     """Register a check of a requirement. Raises: ValueError for an unknown id or role, or a name that is taken."""
 
@@ -66,7 +69,7 @@ def check(
             raise ValueError(f"{name}: there is no requirement {requirement}")
         if role not in ROLES or name in _CHECKS or not act.__doc__:
             raise ValueError(f"{name}: its role is unknown, its name taken, or its docstring missing")
-        _CHECKS[name] = Check(requirement, name, act, role, refusal, slow, consumer, long)
+        _CHECKS[name] = Check(requirement, name, act, role, refusal, slow, consumer, long, alone)
         return act
 
     return register

@@ -127,11 +127,23 @@ async def waits_for_room(stage: Stage) -> None:
         fail("admitted in their order", order)
 
 
+@check("IT-INV-161", role="hostile peer")
+async def one_at_a_time(stage: Stage) -> None:
+    """Orders of which each has room alone, but not two, are admitted one after another, however many wait."""
+    peer = await (await stage.peer(**SMALL)).up()
+    first, second = await waiting(peer, **MUCH)
+    third = await ordering.order(peer, "echo", {"x": 2}, **MUCH)
+    await acknowledged(peer, third)
+    stop(peer, first)
+    for seq in (first, second, third):
+        await ordering.expect_charged(peer, seq)
+
+
 @check("IT-INV-162", role="honest peer", slow=True)
 async def waits_too_long(stage: Stage) -> None:
     """An order that still waits at its deadline is rejected with DEADLINE_EXCEEDED."""
     peer = await (await stage.peer(**SMALL)).up()
-    first, second = await waiting(peer, deadline=now_ms() + 700)
+    first, second = await waiting(peer, within_ms=1_500)
     await ordering.expect_rejected(peer, second, "DEADLINE_EXCEEDED")
     if now_ms() < peer.logs.account.holds[ME, second].order.deadline - 500:
         fail("a reject at the deadline", "an earlier one")
@@ -185,7 +197,7 @@ async def charged_then_failed(stage: Stage) -> None:
     """An order that was charged is not rejected at its deadline: it ends FAILED with the reason."""
     peer = await (await stage.peer()).up()
     value = {"usage": {"sim.step": 100}, "steps": 10}
-    seq = await ordering.order(peer, "meter", value, grant=30, deadline=now_ms() + 800)
+    seq = await ordering.order(peer, "meter", value, grant=30, within_ms=1_500)
     await peer.wait(lambda: peer.logs.account.holds[ME, seq].claims, "a charge that is not final")
     charge = await ordering.expect_charged(peer, seq)
     if (charge.state, charge.problem.reason) != (TASK_STATE_FAILED, "DEADLINE_EXCEEDED"):

@@ -73,6 +73,7 @@ async def replies_in_order(stage: Stage) -> None:
     heard = me.invoke(wanted)
     await heard.wait(heard.events, "an input request")
     await me.refused(me.reply(wanted.id, large, request=0), "INPUT_TOO_LARGE")
+    await me.refused(me.reply(wanted.id, large[1:-1], id="i" * 17_000), "INPUT_TOO_LARGE")
     await me.refused(me.reply(wanted.id, {}, request=0), "INVALID_ARGUMENT")
     await me.refused(me.reply(wanted.id, {}, request=2), "INVALID_ARGUMENT")
     await me.reply(wanted.id, {"x": 1})

@@ -10,7 +10,6 @@ from intertie.v1 import entry_pb2 as pb
 from intertie_conformance.checks import check
 from intertie_conformance.checks.holds import asked
 from intertie_conformance.grid.account import ME, THEM
-from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.grid.logs import Fact
 from intertie_conformance.roles import ordering
 from intertie_conformance.roles.peer import Peer
@@ -37,7 +36,7 @@ async def every_end(peer: Peer) -> list[int]:
         await ordering.order(peer, "refuse", {}),
         await ordering.order(peer, "echo", {}, offer_digest=b"\x12\x20" + bytes(32)),
         await ordering.order(peer, "meter", beyond, max_charge=100, grant=100),
-        await ordering.order(peer, "delay", {"ms": 60_000}, deadline=now_ms() + 200),
+        await ordering.order(peer, "delay", {"ms": 60_000}, within_ms=500),
     ]
     canceled = await asked(peer)
     peer.put(K.ENTRY_KIND_CANCEL, cancel={"order_seq": canceled})
@@ -89,10 +88,10 @@ async def started_is_charged(stage: Stage) -> None:
     seqs = {
         await ordering.order(peer, "fail", {"steps": 3}): "FAILED with EXECUTION_FAILED",
         await ordering.order(peer, "meter", metered, max_charge=100, grant=100): "FAILED out of grant",
-        await ordering.order(peer, "delay", {"ms": 60_000}, deadline=now_ms() + 300): "FAILED out of time",
+        await ordering.order(peer, "delay", {"ms": 60_000}, within_ms=1_000): "FAILED out of time",
     }
     slow = {"chunks": 1_000, "bytes": 4, "delay_ms": 50}
-    streamed = await ordering.order(peer, "stream", slow, deadline=now_ms() + 400)
+    streamed = await ordering.order(peer, "stream", slow, within_ms=1_200)
     await peer.wait(lambda: any(e.HasField("chunk") for e in peer.events), "a chunk of the stream")
     seqs[streamed] = "FAILED out of time after a chunk"
     for seq, how in seqs.items():

@@ -14,6 +14,7 @@ from intertie_conformance.roles import ordering, relayed
 from intertie_conformance.roles.relayed import Chain, Passed
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
+from intertie_conformance.wire.amounts import INT64_MAX
 from intertie_conformance.wire.build import entry, event
 from intertie_conformance.wire.relays import rate
 
@@ -60,6 +61,24 @@ async def tariffs_cover(stage: Stage) -> None:
         if not rate(above, below.tariff, 0).usable:
             fail(f"a tariff that covers {below.tariff.markup_num}/{below.tariff.markup_den}", above)
         stage.saw(f"{above.markup_num}/{above.markup_den} and {above.fee} cover the executor's tariff")
+
+
+@check("IT-RLY-030", role="executor", slow=True)
+async def too_dear_to_state(stage: Stage) -> None:
+    """A tariff that leaves no room for a markup is covered or not sold on; a cheaper one is sold on again."""
+    chain = await relayed.chain(stage)
+    chain.shop.spoiled = True
+    chain.shop.sell(markup_num=INT64_MAX, markup_den=1)
+    await chain.shop.expect_signed()
+    await chain.payer.up()
+    if chain.shop.me.fingerprint in chain.payer.routes:
+        _, below = chain.shop.logs.of_kind(ME, K.ENTRY_KIND_TARIFF)[-1]
+        if not rate(chain.tariff[1], below.tariff, 0).usable:
+            fail(f"no route, or a tariff that covers {INT64_MAX}/1", chain.tariff[1])
+    stage.saw("nothing was sold below its price")
+    chain.shop.sell()
+    await chain.known()
+    await chain.still_relays()
 
 
 async def _even(chain: Chain, field: str) -> None:

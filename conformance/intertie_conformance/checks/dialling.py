@@ -5,7 +5,7 @@ from __future__ import annotations
 from intertie_conformance.checks import check
 from intertie_conformance.checks.opening import open_payload, sealed_frame
 from intertie_conformance.grid.link import Phase
-from intertie_conformance.roles.consumer import invocation
+from intertie_conformance.roles.customer import invocation
 from intertie_conformance.roles.waiting import until
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
@@ -59,7 +59,7 @@ async def few_open_orders(stage: Stage) -> None:
     """With max_open_holds of 2 a third order is not placed while two are open, and is once one has ended."""
     shop = await (await stage.shop(max_open_holds=2)).up()
     two = [await shop.ordered("delay", {"ms": n}) for n in range(2)]
-    said = await shop.consumer.call(invocation(shop.ref("echo"), {"x": 1}))
+    said = await stage.customer.run(invocation(shop.ref("echo"), {"x": 1}))
     reason = said.reason if isinstance(said, Said) else said.problem.reason
     if reason != "TOO_MANY_ORDERS":
         fail("the third call refused with TOO_MANY_ORDERS", said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from intertie.v1 import link_pb2 as lk
+from intertie.v1.descriptor_pb2 import Descriptor
 from intertie.v1.envelope_pb2 import Envelope
 from intertie_conformance.checks import check
 from intertie_conformance.checks.frames import tariff
@@ -15,7 +16,7 @@ from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
 from intertie_conformance.wire import agreements, envelope
 from intertie_conformance.wire.digests import salted
-from intertie_conformance.wire.keys import IDENTITY_POINT, SPKI_PREFIX, Key
+from intertie_conformance.wire.keys import IDENTITY_POINT, SPKI_PREFIX, Key, P
 
 UNKNOWN_FIELD = b"\xfa\x7f\x03abc"
 """Field 2047 of three bytes, which no message has."""
@@ -159,7 +160,6 @@ async def key_form(stage: Stage) -> None:
 
 def _with_root(key: Key, statement: object, spki: bytes) -> list[bytes]:
     """A first descriptor that names `spki` as its root key, signed by `key`."""
-    from intertie.v1.descriptor_pb2 import Descriptor
 
     assert isinstance(statement, Descriptor)
     statement.version, statement.root_key = 1, spki
@@ -168,13 +168,14 @@ def _with_root(key: Key, statement: object, spki: bytes) -> list[bytes]:
 
 @check("IT-ENC-021", role="stranger", refusal=True)
 async def small_order(stage: Stage) -> None:
-    """A signing key of small order, under which anything verifies, is refused with DESCRIPTOR_INVALID."""
+    """A signing key of small order, and one that is no canonical encoding, are refused with DESCRIPTOR_INVALID."""
     me, sealed = proposing.sound(stage)
+    for point in (IDENTITY_POINT, SPKI_PREFIX + (P + 3).to_bytes(32, "little")):
 
-    def bend(message: object) -> None:
-        message.signing_keys[0].public_key = IDENTITY_POINT  # type: ignore[attr-defined]
+        def bend(message: Descriptor, point: bytes = point) -> None:
+            message.signing_keys[0].public_key = point
 
-    await proposing.refused(stage, proposing.bent_chain(me, bend), sealed, "DESCRIPTOR_INVALID")
+        await proposing.refused(stage, proposing.bent_chain(me, bend), sealed, "DESCRIPTOR_INVALID")
     await proposing.taken(stage, me.chain, sealed)
 
 
@@ -252,7 +253,7 @@ async def payload_type(stage: Stage) -> None:
 @check("IT-ENC-036", role="stranger")
 async def countersigned_bytes(stage: Stage) -> None:
     """The countersigned agreement holds the proposed payload byte by byte, unknown fields and all."""
-    from intertie_conformance.grid.node import terms
+    from intertie_conformance.grid.terms import terms
 
     me = stage.peerings.identity()
     payload = terms(me, stage.target.described).SerializeToString() + UNKNOWN_FIELD

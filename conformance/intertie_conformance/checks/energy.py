@@ -18,7 +18,7 @@ from intertie_conformance.checks.records import every_end, record_of
 from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.roles import ordering
 from intertie_conformance.stage import Stage
-from intertie_conformance.verdicts import fail
+from intertie_conformance.verdicts import Absent, fail
 from intertie_conformance.wire.amounts import INT64_MAX
 
 UNKNOWN = (ENERGY_METHOD_UNSPECIFIED, ENERGY_METHOD_UNKNOWN)
@@ -32,14 +32,21 @@ async def energies(stage: Stage) -> list[Energy]:
     return [record_of(charge).energy for charge in await every_end(peer)]
 
 
+async def known_energies(stage: Stage) -> list[Energy]:
+    """Those of them that are figures. Raises: Absent if there is none."""
+    known = [energy for energy in await energies(stage) if energy.method not in UNKNOWN]
+    if not known:
+        raise Absent("no record of the conformance offers states a figure: energy is unknown here")
+    return known
+
+
 @check("IT-MTR-030", role="honest peer")
 async def bounds_in_order(stage: Stage) -> None:
     """Where energy is known, 0 ≤ lower ≤ millijoules ≤ upper."""
-    for energy in await energies(stage):
-        known = energy.method not in UNKNOWN
-        if known and not 0 <= energy.lower <= energy.millijoules <= energy.upper:
+    for energy in await known_energies(stage):
+        if not 0 <= energy.lower <= energy.millijoules <= energy.upper:
             fail("bounds in order", str(energy))
-        stage.saw("bounds in order" if known else "energy that is not known")
+        stage.saw("bounds in order")
 
 
 @check("IT-MTR-031", role="honest peer")
@@ -56,11 +63,10 @@ async def unknown_by_name(stage: Stage) -> None:
 @check("IT-MTR-033", role="honest peer")
 async def boundary_stated(stage: Stage) -> None:
     """What is inside a figure is said in at most 256 characters."""
-    for energy in await energies(stage):
-        known = energy.method not in UNKNOWN
-        if len(energy.boundary) > 256 or (known and not energy.boundary):
+    for energy in await known_energies(stage):
+        if not 1 <= len(energy.boundary) <= 256:
             fail("a boundary of 1 to 256 characters", f"{len(energy.boundary)} characters")
-        stage.saw(f"boundary {energy.boundary!r}" if known else "energy that is not known")
+        stage.saw(f"boundary {energy.boundary!r}")
 
 
 @check("IT-MTR-034", role="honest peer")

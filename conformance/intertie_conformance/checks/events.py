@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.event_pb2 import Event
@@ -40,7 +41,7 @@ def results(peer: Peer, seq: int) -> list[Event]:
     return [event for event in peer.events if event.order_seq == seq and event.HasField("result")]
 
 
-async def ended(peer: Peer, name: str, value: object, **changes: object) -> tuple[int, pb.Charge]:
+async def ended(peer: Peer, name: str, value: object, **changes: Any) -> tuple[int, pb.Charge]:
     """Order, wait for the final charge and the result."""
     seq = await ordering.order(peer, name, value, **changes)
     charge = await ordering.expect_charged(peer, seq)
@@ -116,11 +117,12 @@ async def one_result(stage: Stage) -> None:
 
 @check("IT-INV-054", role="honest peer")
 async def inline_payloads(stage: Stage) -> None:
-    """No event holds more payload than 16,384 bytes, though all the output comes."""
+    """No event holds more payload than 16,384 bytes, though all the output comes, as large as an input may be."""
     peer = await (await stage.peer()).up()
-    text = b'"' + b"x" * (INLINE - 2) + b'"'
+    longest = min(peer.target_open().limits.inline_bytes, 20_000)
+    text = b'"' + b"x" * (longest - 2) + b'"'
     rich = {"max_charge": 100_000, "grant": 100_000}
-    for name, value, size in (("echo", text, INLINE), ("stream", {"chunks": 3, "bytes": INLINE}, 3 * INLINE)):
+    for name, value, size in (("echo", text, longest), ("stream", {"chunks": 3, "bytes": INLINE}, 3 * INLINE)):
         seq, _ = await ended(peer, name, value, **rich)
         sizes = [len(part) for part in pieces(said(peer, seq))]
         if max(sizes) > INLINE or sum(sizes) != size:
@@ -253,11 +255,16 @@ async def first_reply(stage: Stage) -> None:
 
 @check("IT-INV-092", role="honest peer")
 async def reply_too_soon(stage: Stage) -> None:
-    """A reply that comes before anything was asked is ignored; the one that comes then is taken."""
-    peer = await (await stage.peer()).up()
-    made, data = await ordering.make_order(peer, "ask", {})
-    seq = peer.write(entry(K.ENTRY_KIND_ORDER, order=made), data)
+    """A reply to an order that still waits for room is ignored; the one that comes after the request is taken."""
+    peer = await (await stage.peer(proposer_max_unagreed=100)).up()
+    much: dict[str, Any] = {"max_charge": 80, "grant": 80}
+    before = await ordering.order(peer, "ask", {}, **much)
+    await peer.wait(lambda: said(peer, before), "the first order's input request")
+    seq = await ordering.order(peer, "ask", {}, **much)
     tell(peer, reply(seq, 1, {"early": 1}, "a"))
+    await quiet(peer)
+    tell(peer, reply(before, 1, {}, "c"))
+    await ordering.expect_charged(peer, before)
     await peer.wait(lambda: said(peer, seq), "an input request")
     await quiet(peer)
     if results(peer, seq):

@@ -16,7 +16,7 @@ from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
 
 K = pb.EntryKind
-SOON_MS: Final = 500
+SOON_MS: Final = 800
 """Deadline of orders that are to expire."""
 
 
@@ -79,7 +79,7 @@ async def crosses_end(stage: Stage) -> None:
 async def after_expire(stage: Stage) -> None:
     """A grant, cancel or second expire of an order that has expired is void as ORDER_ENDED."""
     peer = await (await stage.peer()).up()
-    order, seen = await unseen_end(peer, "echo", {}, grant=500, deadline=now_ms() + SOON_MS)
+    order, seen = await unseen_end(peer, "echo", {}, grant=500, within_ms=SOON_MS)
     at = await claimable(peer, order)
     kind, body = about("expire", order)
     expire = peer.put(kind, seen=seen, at=at, **body)
@@ -98,7 +98,7 @@ async def after_expire(stage: Stage) -> None:
 async def expire_after_end(stage: Stage) -> None:
     """An expire of an order whose final charge its author has seen is void as ORDER_ENDED, and what is owed stays."""
     peer = await (await stage.peer()).up()
-    order = await ordering.order(peer, "echo", {}, deadline=now_ms() + SOON_MS)
+    order = await ordering.order(peer, "echo", {}, within_ms=SOON_MS)
     charge = await ordering.expect_charged(peer, order)
     await peer.expect_signed()
     at = await claimable(peer, order)
@@ -121,7 +121,7 @@ async def early_expire(stage: Stage) -> None:
     open_order = await asked(peer)
     await expect_void(peer, "EXPIRE_EARLY", about("expire", open_order))
     await end(peer, open_order)
-    order, seen = await unseen_end(peer, "echo", {}, deadline=now_ms() + SOON_MS)
+    order, seen = await unseen_end(peer, "echo", {}, within_ms=SOON_MS)
     at = await claimable(peer, order)
     kind, body = about("expire", order)
     early = peer.put(kind, seen=seen, at=at - 1, **body)
@@ -138,7 +138,7 @@ async def drops_unseen(stage: Stage) -> None:
     peer = await (await stage.peer()).up()
     await ordering.still_sells(peer)
     before = peer.logs.account.agreed(ME, peer.logs.seq(THEM))
-    order, seen = await unseen_end(peer, "echo", {}, deadline=now_ms() + SOON_MS)
+    order, seen = await unseen_end(peer, "echo", {}, within_ms=SOON_MS)
     at = await claimable(peer, order)
     kind, body = about("expire", order)
     peer.put(kind, seen=seen, at=at, **body)

@@ -22,7 +22,7 @@ from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
 from intertie_conformance.wire import envelope
 from intertie_conformance.wire.keys import Key
-from intertie_conformance.wire.status import said
+from intertie_conformance.wire.status import Said, said
 
 K = pb.EntryKind
 UNKNOWN_FIELD = b"\xfa\xff\x03\x03abc"
@@ -71,21 +71,29 @@ async def features_had(stage: Stage) -> None:
 async def transfer_unbuilt(stage: Stage) -> None:
     """Transfer is answered with UNSUPPORTED_FEATURE; SyncCatalog on the same connection is answered."""
     peer = await (await stage.peer()).up()
+    answer = await _transferred(peer)
+    if answer.code == "INTERNAL":  # the suite's own write met the end of the call
+        answer = await _transferred(peer)
+    if answer.reason != "UNSUPPORTED_FEATURE":
+        fail("UNSUPPORTED_FEATURE", answer)
+    stage.saw("Transfer was answered with UNSUPPORTED_FEATURE")
+    if not await ordering.offers(peer):
+        fail("offers on the same connection", "none")
+
+
+async def _transferred(peer: Peer) -> Said:
+    """What a call of Transfer is answered with. Raises: Failed if that is no status."""
     method: Any = peer.channel.stream_stream(
         "/intertie.v1.LinkService/Transfer",
         request_serializer=lk.TransferRequest.SerializeToString,
         response_deserializer=lk.TransferResponse.FromString,
     )
     try:
-        async for _ in method([lk.TransferRequest(digest=bytes(34))], timeout=max(stage.patience, 1.0)):
+        async for _ in method([lk.TransferRequest(digest=bytes(34))], timeout=max(peer.stage.patience, 1.0)):
             fail("UNSUPPORTED_FEATURE", "an answer")
-        fail("UNSUPPORTED_FEATURE", "an end without a word")
     except grpc.aio.AioRpcError as error:
-        if said(error).reason != "UNSUPPORTED_FEATURE":
-            fail("UNSUPPORTED_FEATURE", said(error))
-        stage.saw("Transfer was answered with UNSUPPORTED_FEATURE")
-    if not await ordering.offers(peer):
-        fail("offers on the same connection", "none")
+        return said(error)
+    fail("UNSUPPORTED_FEATURE", "an end without a word")
 
 
 def entry_with(peer: Peer, kind: int, more: bytes = b"", **body: Any) -> bytes:

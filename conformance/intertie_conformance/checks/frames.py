@@ -17,7 +17,7 @@ from intertie_conformance.roles import ordering
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
-from intertie_conformance.wire.build import entry
+from intertie_conformance.wire.build import entry, size_of
 
 K = pb.EntryKind
 
@@ -152,14 +152,13 @@ async def frame_before_open(stage: Stage) -> None:
 
 @check("IT-LNK-084", role="hostile peer", refusal=True)
 async def event_size(stage: Stage) -> None:
-    """An event above twice inline_bytes closes the link with PAYLOAD_TOO_LARGE; one of that size does not."""
+    """An event of more than 32,768 bytes closes the link with PAYLOAD_TOO_LARGE; one of that size does not."""
     peer = await (await stage.peer()).up()
-    opened = peer.target_open()
-    limit = 2 * opened.limits.inline_bytes
+    limit = LIMITS["event_bytes"].maximum
 
     def sized(size: int) -> Event:
         event = Event(order_seq=9, number=1, chunk=Chunk(payload=Payload(data=bytes(size - 40))))
-        event.chunk.payload.data = bytes(size - 40 + size - event.ByteSize())
+        event.chunk.payload.data = bytes(size - 40 + size - size_of(event))
         return event
 
     peer.lie(lk.Frame(events=[sized(limit)]))

@@ -366,6 +366,8 @@ async def one_statement(stage: Stage) -> None:
 async def keys_in_time(stage: Stage) -> None:
     """Open, head signatures, agreement and catalog root are signed by keys that the descriptor lists as valid now."""
     peer = await (await stage.peer()).up()
+    await peer.expect_signed()
+    await ordering.own_route(peer)
     now = now_ms()
     valid = set(stage.target.described.keys(now))
     agreed = envelope.peek(peer.agreement.sealed).signatures

@@ -135,7 +135,7 @@ async def heard_name(stage: Stage) -> None:
     path = {"path": [shop.me.fingerprint, heard.fingerprint], "path_names": [shop.me.grid, heard.grid]}
     shop.advertise(*catalog.advertisements(heard, root, seq, 9, **path))
     shop.flush()
-    await shop.consumer.offer(f"{heard.grid}/conformance/echo")
+    await stage.customer.expect_listed(f"{heard.grid}/conformance/echo", seconds=10.0)
     stage.saw("the origin is known by its name")
     namesake = Identity(heard.grid)
     namesake.describe()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.task_pb2 import (
@@ -33,7 +34,7 @@ def quantities(peer: Peer, charge: pb.Charge) -> dict[str, int]:
     return {unit: quantity for unit, quantity in found if quantity}
 
 
-async def charged(peer: Peer, name: str, value: object, **changes: object) -> pb.Charge:
+async def charged(peer: Peer, name: str, value: object, **changes: Any) -> pb.Charge:
     """Order and wait for the final charge."""
     return await ordering.expect_charged(peer, await ordering.order(peer, name, value, **changes))
 
@@ -152,7 +153,7 @@ async def canceled_counted_once(stage: Stage) -> None:
     stage.saw("order.canceled was counted once for what was canceled, not for what ended otherwise")
 
 
-async def canceled(peer: Peer, **changes: object) -> pb.Charge:
+async def canceled(peer: Peer, **changes: Any) -> pb.Charge:
     """The final charge of a delay that is canceled once it works."""
     seq = await ordering.order(peer, "delay", {"ms": 15_000}, **changes)
     await peer.expect_signed()

@@ -71,6 +71,20 @@ async def same_quantities(stage: Stage) -> None:
     await chain.settled()
 
 
+@check("IT-RLY-061", role="executor")
+async def fee_is_counted(stage: Stage) -> None:
+    """For an offer without a price an order the relay's fee is counted as the record says, and the record holds."""
+    chain = await relayed.chain(stage)
+    passed = await chain.order("suite/plain", "x", max_charge=9_000, grant=9_000)
+    proof = chain.shop.proof(passed.seq, {"llm.output.token": 10, "order": 1})
+    charge = await charged(passed, {"llm.output.token": 10}, proof=proof)
+    used = {unit: n for (unit, _, _), n in zip(passed.hold_above.prices, charge.quantities, strict=True)}
+    if used.get("llm.output.token") != 10 or used.get("order", 1) != 1:
+        fail("10 tokens, and one order where the relay takes a fee", used)
+    stage.saw(f"charged upstream: {used}")
+    await chain.settled()
+
+
 @check("IT-RLY-062", role="executor")
 async def same_record(stage: Stage) -> None:
     """Record, signed root and path come byte for byte."""
@@ -122,18 +136,19 @@ async def unproven(stage: Stage) -> None:
 
 @check("IT-RLY-065", role="executor", refusal=True)
 async def keeps_what_stood(stage: Stage) -> None:
-    """After a refused final charge the payer is charged FAILED with what the last unrefused one counted."""
+    """After a refused final charge the payer is charged FAILED with what it was charged before."""
     chain = await relayed.chain(stage)
     shop = chain.shop
     passed = await chain.order("meter", {"usage": {}}, max_charge=9_000, grant=9_000)
-    before = {"mcp.call": 30}
-    shop.charge(shop.claim(passed.seq, before, final=False))
+    shop.charge(shop.claim(passed.seq, {"mcp.call": 30}, final=False))
     final = {"mcp.call": 60, "order": 1}
     seq = shop.charge(shop.claim(passed.seq, final, proof=shop.proof(passed.seq, final, key=Key())))
     await refused_below(passed, seq)
     charge = await ordering.expect_charged(chain.payer, passed.above)
     same(stage, "the terminal state", TASK_STATE_FAILED, charge.state)
-    same(stage, "the quantities charged upstream", before, usage_above(passed, charge))
+    partial = [c.quantities for c in passed.hold_above.claims][:-1]
+    before = list(partial[-1]) if partial else [0] * len(charge.quantities)
+    same(stage, "the quantities charged upstream", before, list(charge.quantities))
     await chain.still_relays()
 
 
@@ -161,6 +176,7 @@ async def outcome_unknown(stage: Stage) -> None:
     charge = await ordering.expect_charged(chain.payer, passed.above, 6.0)
     said = (charge.state, charge.problem.reason, charge.amount)
     same(stage, "the end of the order", (TASK_STATE_FAILED, "OUTCOME_UNKNOWN", 0), said)
+    await chain.shop.wait(lambda: passed.hold.state is not State.OPEN, "the end of the hold downstream")
     same(stage, "the state of the hold downstream", State.EXPIRED, passed.hold.state)
     await chain.still_relays()
 

@@ -15,7 +15,7 @@ from intertie_conformance.checks import check
 from intertie_conformance.checks.holds import expect_void
 from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.identity import DAY_MS, Identity, now_ms
-from intertie_conformance.grid.node import terms
+from intertie_conformance.grid.terms import terms
 from intertie_conformance.roles import ordering
 from intertie_conformance.roles.peerings import Peerings, Proposal
 from intertie_conformance.stage import Stage
@@ -152,6 +152,8 @@ async def steps_of_proposal(stage: Stage) -> None:
     await expect_refusal(stage, [], sealed_terms(stage, me, scale=10), "DESCRIPTOR_INVALID", what="no chain, bad terms")
     elsewhere = sealed_terms(stage, bad, acceptor__fingerprint=me.fingerprint)
     await expect_refusal(stage, bad.chain, elsewhere, "AGREEMENT_INVALID", what="another acceptor, a CA")
+    misnamed = sealed_terms(stage, bad, acceptor__grid="other.example")
+    await expect_refusal(stage, bad.chain, misnamed, "AGREEMENT_INVALID", what="another name of the acceptor, a CA")
     ranged = sealed_terms(stage, bad, max_skew_ms=0)
     await expect_refusal(stage, bad.chain, ranged, "AGREEMENT_INVALID", what="bad terms, a CA")
     bad.grid = stage.target.grid
@@ -253,7 +255,7 @@ async def own_terms(stage: Stage) -> None:
     seq = peer.put(K.ENTRY_KIND_ORDER, at=at, order=made)
     peer.flush()
     await peer.expect_refused(seq, "ORDER_INVALID")
-    order = await ordering.order(peer, "echo", {}, deadline=now_ms() + 4_500)
+    order = await ordering.order(peer, "echo", {}, within_ms=4_500)
     await ordering.expect_charged(peer, order)
     await expect_void(peer, "EXPIRE_EARLY", (K.ENTRY_KIND_EXPIRE, {"expire": {"order_seq": order}}))
 

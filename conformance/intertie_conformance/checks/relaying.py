@@ -10,6 +10,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie_conformance.checks import check
 from intertie_conformance.grid.account import ME
 from intertie_conformance.grid.identity import now_ms
+from intertie_conformance.registry import LIMITS
 from intertie_conformance.roles import ordering, relayed
 from intertie_conformance.roles.relayed import Chain
 from intertie_conformance.stage import Stage
@@ -99,16 +100,26 @@ async def link_is_down(stage: Stage) -> None:
 @check("IT-RLY-003", role="executor", refusal=True, slow=True)
 async def small_inputs(stage: Stage) -> None:
     """An input above what the executor has declared is rejected with INPUT_TOO_LARGE; one at the limit is passed on."""
-    shop = await relayed.executor(stage, inline_bytes=4_096)
+    least = LIMITS["inline_bytes"].minimum
+    shop = await relayed.executor(stage, limits={"inline_bytes": least})
     chain = await relayed.chain(stage, shop=shop)
-    await refused(chain, "INPUT_TOO_LARGE", value=b"x" * 4_097)
-    await chain.end(await chain.order("echo", b"x" * 4_096))
+    await refused(chain, "INPUT_TOO_LARGE", value=b"x" * (least + 1))
+    await chain.end(await chain.order("echo", b"x" * least))
+
+
+@check("IT-RLY-003", role="executor", refusal=True, slow=True)
+async def short_paths(stage: Stage) -> None:
+    """A path longer than the executor has declared is rejected with HOP_LIMIT; one at the limit is passed on."""
+    shop = await relayed.executor(stage, limits={"hops": 2})
+    chain = await relayed.chain(stage, shop=shop)
+    await refused(chain, "HOP_LIMIT", path=["far.example", chain.payer.me.grid])
+    await chain.still_relays()
 
 
 @check("IT-RLY-003", role="executor", refusal=True, slow=True)
 async def narrow_link(stage: Stage) -> None:
     """The own limits of the downstream link hold: input, credit, unagreed, orders, length of holds."""
-    limits = {"acceptor_credit_limit": 20_000, "acceptor_max_unagreed": 4_000, "max_hold_ms": 30_000}
+    limits: dict[str, Any] = {"acceptor_credit_limit": 20_000, "acceptor_max_unagreed": 4_000, "max_hold_ms": 30_000}
     shop = await relayed.executor(stage, max_open_holds=2, **limits)
     chain = await relayed.chain(stage, shop=shop)
     await chain.still_relays()

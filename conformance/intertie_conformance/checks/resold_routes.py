@@ -11,11 +11,11 @@ from intertie_conformance.checks.routes import opened, ref, stranger
 from intertie_conformance.grid.account import THEM
 from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.grid.identity import Identity
-from intertie_conformance.roles import ordering
+from intertie_conformance.roles import ordering, relayed
 from intertie_conformance.roles.market import Market
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.stage import Stage
-from intertie_conformance.verdicts import Absent, fail
+from intertie_conformance.verdicts import fail
 from intertie_conformance.wire import amounts
 from intertie_conformance.wire.build import entry
 from intertie_conformance.wire.digests import multihash
@@ -24,7 +24,7 @@ UNKNOWN_FIELD = b"\xfa\xff\x03\x03abc"
 
 
 async def sold_on(peer: Peer, origin: Identity) -> OriginRoute:
-    """The route to an origin by which the target sells on. Raises: Absent if it advertises none but itself."""
+    """The route to an origin by which the target sells on. Raises: Failed, Absent if it does not relay."""
 
     def found() -> OriginRoute | None:
         return peer.routes.get(origin.fingerprint)
@@ -32,8 +32,7 @@ async def sold_on(peer: Peer, origin: Identity) -> OriginRoute:
     end = asyncio.get_running_loop().time() + max(peer.stage.patience, 1.0)
     while (route := found()) is None:
         if asyncio.get_running_loop().time() > end:
-            if set(peer.routes) == {peer.peer.fingerprint}:
-                raise Absent("the target advertises no origin but itself: it does not relay")
+            await relayed.chain(peer.stage, payer=peer)
             fail(f"a route to {origin.grid}", "none")
         await asyncio.sleep(0.02)
     return route

@@ -40,8 +40,8 @@ def stranger(market: Market, label: str = "") -> Identity:
 async def refused_route(market: Market, bad: OriginRoute, what: str, offer: Offered) -> None:
     """A route that fails a check takes the one before with it; the link goes on and takes a good one again."""
     stage = market.stage
-    seq = market.tariff()
-    good = market.route(market.root(offer), seq)
+    older = CatalogRoot.FromString(envelope.peek(bad.root).payload).version - 1
+    good = market.route(market.root(offer, version=older), market.tariff())
     market.announce(good)
     await stage.customer.expect_listed(ref(market, offer), offer.digest)
     market.announce(bad, end=False)
@@ -75,9 +75,9 @@ async def unsigned_roots(stage: Stage) -> None:
     bent = envelope.peek(resigned(market, offer))
     bent.signatures[0].value = bytes(64)
     for what, root in (
+        ("a wrong signature", bent.SerializeToString()),
         ("the root key", resigned(market, offer, market.me.root)),
         ("a stranger", resigned(market, offer, Key())),
-        ("a wrong signature", bent.SerializeToString()),
     ):
         await refused_route(market, market.route(root, seq), what, offer)
     old = stranger(market)
@@ -120,6 +120,31 @@ async def bad_roots(stage: Stage) -> None:
         ("a digest twice", {"offers": [digests[0], *digests]}),
     ):
         await refused_route(market, market.route(resigned(market, offer, **changes), seq), what, offer)
+
+
+@check("IT-CAT-038", role="hostile peer", refusal=True, consumer=True)
+async def older_roots(stage: Stage) -> None:
+    """A root older than one that was taken is refused, over this link and another one; the same one is taken again."""
+    market, other = await opened(stage), await opened(stage)
+    offer, seq = market.offer(), market.tariff()
+    first, second = (market.route(market.root(offer), seq) for _ in range(2))
+    for route, listed in ((first, True), (second, True), (first, False), (second, True), (second, True)):
+        market.announce(route)
+        expect = stage.customer.expect_listed if listed else stage.customer.expect_unlisted
+        await expect(ref(market, offer))
+    origin = stranger(market)
+    older, newer = market.offer(origin=origin), market.offer(origin=origin)
+    old = other.root(older, origin=origin, version=1)
+    await market.open_market(newer, origin=origin)
+    theirs = other.tariff(origin)
+    other.announce(other.route(old, theirs, origin))
+    await other.expect_signed()
+    await other.expect_alive()
+    other.announce(other.route(other.root(older, origin=origin), theirs, origin))
+    await stage.customer.expect_listed(ref(other, older, origin), older.digest)
+    if [request for request in other.door.asked if request.root == multihash(envelope.peek(old).payload)]:
+        fail("nothing is fetched for the older root", "a call of SyncCatalog")
+    stage.saw("the older root was refused over another link, a newer one taken")
 
 
 @check("IT-CAT-060", role="hostile peer", refusal=True, consumer=True)
@@ -210,7 +235,7 @@ async def link_down(stage: Stage) -> None:
     await stage.customer.expect_listed(ref(market, offer))
 
 
-@check("IT-CAT-064", role="honest peer", slow=True, consumer=True)
+@check("IT-CAT-064", role="honest peer", slow=True, consumer=True, alone=True)
 async def thousand_origins(stage: Stage) -> None:
     """1,024 origins of one link are taken, the first and the last with their offers."""
     market = await opened(stage)

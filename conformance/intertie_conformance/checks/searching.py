@@ -179,8 +179,8 @@ async def no_way_no_price(stage: Stage) -> None:
     """An offer in reach to which no way leads now has no prices; with a new tariff it has."""
     market = await opened(stage)
     offer = market.offer()
-    await market.open_market(offer, life_ms=3_000)
-    await asyncio.sleep(3.2)
+    await market.open_market(offer)
+    await market.expire(offer)
     listed = await stage.customer.found(origin=market.me.grid)
     if refs(listed) != [ref(market, offer)] or listed[0].prices:
         fail(

@@ -13,8 +13,8 @@ from intertie.v1 import descriptor_pb2 as ds
 from intertie.v1 import directory_pb2 as dr
 from intertie_conformance.checks import check
 from intertie_conformance.checks.relaying import same
-from intertie_conformance.grid.node import terms
 from intertie_conformance.grid.streams import LINK, OPTIONS, unwrap, wrap
+from intertie_conformance.grid.terms import terms
 from intertie_conformance.roles import ordering
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
@@ -163,7 +163,7 @@ async def dials_no_text(stage: Stage) -> None:
     peer = await stage.peer()
     await peer.up()
     url = f"https://{trap.address}/"
-    texts = {"session": url, "group": url, "actors": [url], "account": url}
+    texts: dict[str, Any] = {"session": url, "group": url, "actors": [url], "account": url}
     await ordering.expect_charged(peer, await ordering.order(peer, "echo", {"$ref": url, "url": url}, **texts))
     forger = stage.peerings.identity()
     forger.describe(trap.address, trap.address)

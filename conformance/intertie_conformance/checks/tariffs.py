@@ -76,11 +76,11 @@ async def expired_tariff(stage: Stage) -> None:
     """Nothing is ordered under a tariff that has expired; before, and under a new one, it is."""
     market = await opened(stage)
     offer = market.offer()
-    await market.open_market(offer, life_ms=3_000)
+    await market.open_market(offer)
     call = stage.customer.call(ref(market, offer))
     market.deliver(await market.expect_order())
     await outcome_of(call)
-    await asyncio.sleep(3.2)
+    await market.expire(offer)
     await refusal_of(stage.customer.call(ref(market, offer)), "PEER_UNAVAILABLE")
     stage.saw("the call was refused with PEER_UNAVAILABLE")
     await market.open_market(offer)

@@ -15,7 +15,7 @@ from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.catalog import HOUR_MS
 from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.roles import ordering
-from intertie_conformance.roles.consumer import invocation
+from intertie_conformance.roles.customer import invocation
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.shop import Shop
 from intertie_conformance.stage import Stage
@@ -191,7 +191,7 @@ async def credited_totals(stage: Stage) -> None:
 async def expect_no_order(shop: Shop, **changes: Any) -> None:
     """A consumer's call that the lane has no room for is not ordered."""
     orders = len(shop.logs.account.holds)
-    said = await shop.consumer.call(invocation(shop.ref("echo"), {}, **{"timeout_ms": 2_000, **changes}))
+    said = await shop.stage.customer.run(invocation(shop.ref("echo"), {}, **{"timeout_ms": 2_000, **changes}))
     await shop.expect_alive()
     if len(shop.logs.account.holds) != orders:
         fail("no order beyond the limit", "an order")

@@ -9,7 +9,7 @@ from intertie_conformance.checks import check
 from intertie_conformance.checks.frames import tariff
 from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.roles import ordering, proposing
-from intertie_conformance.roles.consumer import Consumer, invocation
+from intertie_conformance.roles.customer import invocation
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
@@ -56,7 +56,7 @@ async def overflow(stage: Stage) -> None:
     shop.sell(markup_num=2**62)
     await shop.expect_signed()
     wanted = invocation(shop.ref("echo"), {"x": 1}, max_charge=INT64_MAX, first_grant=1)
-    said = await shop.consumer.call(wanted, 3.0)
+    said = await stage.customer.run(wanted, 3.0)
     reason = said.reason if isinstance(said, Said) else said.problem.reason
     if reason not in ("AMOUNT_OVERFLOW", "OFFER_UNKNOWN"):
         fail("AMOUNT_OVERFLOW, or OFFER_UNKNOWN where such offers are left out (IT-CAT-089)", said)
@@ -120,9 +120,8 @@ async def bad_ids(stage: Stage) -> None:
     for text in bad:
         seq = await ordering.order(peer, "echo", {"x": 1}, id=text)
         await ordering.expect_rejected(peer, seq, "ID_INVALID")
-    consumer = Consumer(stage)
     for text in (*bad, good.replace("-", ""), ""):
-        said = await consumer.call(invocation(f"{stage.target.grid}/conformance/echo", {"x": 1}, id=text))
+        said = await stage.customer.run(invocation(f"{stage.target.grid}/conformance/echo", {"x": 1}, id=text))
         if not isinstance(said, Said) or said.reason != "ID_INVALID":
             fail("ID_INVALID for a call", said)
     stage.saw("the calls were refused with ID_INVALID")

@@ -60,6 +60,8 @@ class Hold:
     end: int = 0
     """Seq of the entry that ended it, in the log of its author."""
     canceled: bool = False
+    waits: bool = False
+    """Whether its provider has not admitted it for want of room."""
 
     @property
     def prices(self) -> list[Price]:

@@ -52,6 +52,8 @@ class Purchase:
         self.hold: int = HOLD_STATE_OPEN
         self.problem = ""
         """Reason of the reject, "" if there was none."""
+        self.replied: InputReply | None = None
+        """What was replied to the latest request."""
 
     @property
     def ended(self) -> bool:
@@ -67,7 +69,9 @@ class Purchase:
             self.link.flush()
 
     def reply(self, reply: InputReply) -> None:
-        """Pass a reply on."""
+        """Pass a reply on, and keep the first one to the latest request."""
+        if self.replied is None or self.replied.request != reply.request:
+            self.replied = reply
         self.say(input_reply=reply)
 
     def say(self, **body: object) -> None:
@@ -128,6 +132,12 @@ class Buyer:
         for made in self.purchases.values():
             if made.link is link and made.run.outcome is None and link.rules.resumes(made):
                 made.resume()
+
+    def reopened(self, link: Link) -> None:
+        """The link is open: say again what was replied."""
+        for made in self.purchases.values():
+            if made.link is link and made.run.outcome is None and made.replied is not None:
+                link.rules.replies_again(made, made.replied)
 
     # -- time -------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ class Home:
         """The clock."""
         return now_ms()
 
-    def has_room(self) -> bool:
+    def has_room(self, hold: Hold) -> bool:
         """Nothing is at stake at home."""
         return True
 

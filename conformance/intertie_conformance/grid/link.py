@@ -13,7 +13,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement
 from intertie.v1.event_pb2 import Event
-from intertie_conformance.grid.account import ME, THEM, Terms
+from intertie_conformance.grid.account import ME, THEM, Hold, Terms
 from intertie_conformance.grid.logs import Fact, Logs
 from intertie_conformance.wire.build import entry
 from intertie_conformance.wire.refusal import Refusal
@@ -133,7 +133,7 @@ class Link:
         if self.phase is not Phase.DOWN:
             stream.close()
             return
-        self.phase, self.stream, self.dialled = Phase.OPENING, stream, True
+        self.phase, self.stream, self.dialled, self.confirmed = Phase.OPENING, stream, True, False
         first = self.rules.first_said()
         if first is not None:
             stream.send(first.SerializeToString())
@@ -142,7 +142,7 @@ class Link:
     def lost(self, stream: Stream) -> None:
         """A stream has ended."""
         if stream is self.stream:
-            self.phase, self.stream = Phase.DOWN, None
+            self.phase, self.stream, self.confirmed = Phase.DOWN, None, False
             self._events, self._advertisements = [], []
 
     def hear(self, stream: Stream, data: bytes) -> None:
@@ -316,9 +316,11 @@ class Link:
             self._inputs.append((fact.seq, data))
         return fact.seq
 
-    def has_room(self) -> bool:
-        """Whether the peer has no more than its max_unagreed at stake."""
-        return self.logs.account.unagreed(THEM) <= self.terms.max_unagreed[THEM]
+    def has_room(self, hold: Hold) -> bool:
+        """Whether the peer has no more than its max_unagreed at stake for an order: those that wait behind it aside."""
+        account = self.logs.account
+        stake = account.unagreed(THEM) - self.rules.behind(hold, account.open(THEM))
+        return stake <= self.terms.max_unagreed[THEM]
 
     def say(self, *events: Event) -> None:
         """Send events with the next frame, if the link is open."""

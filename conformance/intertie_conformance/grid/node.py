@@ -12,7 +12,6 @@ from intertie.v1 import descriptor_pb2 as ds
 from intertie.v1 import directory_pb2 as dr
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
-from intertie.v1.agreement_pb2 import Agreement
 from intertie.v1.catalog_pb2 import Advertisement
 from intertie.v1.event_pb2 import Event
 from intertie_conformance.grid import catalog
@@ -37,7 +36,7 @@ from intertie_conformance.grid.routes import Route, Routes
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.grid.selling import Seller
 from intertie_conformance.grid.streams import GrpcStream, open_stream
-from intertie_conformance.wire import agreements, envelope
+from intertie_conformance.wire import envelope
 from intertie_conformance.wire.agreements import Agreed
 from intertie_conformance.wire.build import entry
 from intertie_conformance.wire.descriptors import Described
@@ -136,7 +135,7 @@ class Grid:
         """A stranger proposes: a sound proposal is accepted at once. Raises: Refusal."""
         described = self.rules.read_chain(list(request.descriptors))
         agreed = self.rules.read_agreement(request.agreement, described)
-        self.rules.proposal_mine(agreed, self.me.fingerprint)
+        self.rules.proposal_mine(agreed, self.me)
         self.rules.proposal_certificates(described)
         self.rules.proposal_pinned(described, self.peers)
         others = {peer.grid for peer in self.peers.values() if not self.rules.same_grid(peer, described)}
@@ -184,19 +183,27 @@ class Grid:
         certificates = list(link.peer.message.certificates)
         while True:
             if link.phase is Phase.DOWN:
-                shown = await asyncio.to_thread(self.rules.trusted, address, certificates)
-                channel = peer_channel(address, self.me, link.peer.grid, shown)
-                try:
-                    await asyncio.wait_for(channel.channel_ready(), 2.0)
-                    stream = open_stream(channel, self._heard)
-                    self._by_stream[stream] = link
-                    link.dial(stream)
-                    self.spawn(self._close_after(stream, channel))
-                    if not self.rules.dials_again():
-                        return
-                except (TimeoutError, grpc.aio.AioRpcError):
-                    await channel.close()
+                dialled = await self._dial(link, address, certificates)
+                if dialled and not self.rules.dials_again():
+                    return
             await asyncio.sleep(self.rules.redials_after_s())
+
+    async def _dial(self, link: Link, address: str, certificates: list[bytes]) -> bool:
+        try:
+            shown = await asyncio.to_thread(self.rules.trusted, address, certificates)
+        except OSError:
+            return False
+        channel = peer_channel(address, self.me, link.peer.grid, shown)
+        try:
+            await asyncio.wait_for(channel.channel_ready(), 2.0)
+        except (TimeoutError, grpc.aio.AioRpcError):
+            await channel.close()
+            return False
+        stream = open_stream(channel, self._heard)
+        self._by_stream[stream] = link
+        link.dial(stream)
+        self.spawn(self._close_after(stream, channel))
+        return True
 
     async def _close_after(self, stream: GrpcStream, channel: grpc.aio.Channel) -> None:
         await stream.finished()
@@ -300,6 +307,7 @@ class Grid:
         self.advertise(link)
         self.seller.reopened(link)
         self.buyer.resume(link)
+        self.buyer.reopened(link)
         self.relay.opened(link)
 
     def advertise(self, link: Link) -> None:
@@ -362,37 +370,16 @@ class Grid:
         request = lk.SyncCatalogRequest(genesis=route.link.genesis, root=route.root_digest, have=have)
         if not self.rules.fetches_beside():
             self._held[route.link] = []
-        items = await sync_catalog(address, self.me, peer, request)
-        for stream, data in self._held.pop(route.link, []):
-            self._heard(stream, data)
+        try:
+            items = await sync_catalog(address, self.me, peer, request)
+        except grpc.aio.AioRpcError:  # the next advertisement brings another try
+            return
+        finally:
+            for stream, data in self._held.pop(route.link, []):
+                self._heard(stream, data)
         if self.rules.fetched_whole(any(item.WhichOneof("item") == "end" for item in items)):
             routes.fetched(route, [item.offer for item in items if item.WhichOneof("item") == "offer"])
             self.relay.learnt(route)
         for offer in list(routes.offers.values()):
             for url in self.rules.refers_to(offer):
                 await fetch_url(url)
-
-
-def terms(me: Identity, peer: Described, **changes: Any) -> Agreement:
-    """Terms that the suite proposes: short windows, generous limits; `changes` replace fields."""
-    import os
-
-    fields: dict[str, Any] = {
-        "version": 1,
-        "asset": catalog.ASSET[0],
-        "scale": catalog.ASSET[1],
-        "suite": agreements.SUITE,
-        "claim_window_ms": 1_000,
-        "max_skew_ms": 1_000,
-        "max_open_holds": 64,
-        "max_hold_ms": 3_600_000,
-        "proposed_at": now_ms(),
-    }
-    limits = {"credit_limit": 100_000_000, "max_unagreed": 10_000_000}
-    for side, fingerprint, grid in (
-        ("proposer", me.fingerprint, me.grid),
-        ("acceptor", peer.fingerprint, peer.grid),
-    ):
-        own = {key: changes.pop(f"{side}_{key}", value) for key, value in limits.items()}
-        fields[side] = {"fingerprint": fingerprint, "grid": grid, "nonce": os.urandom(16), **own}
-    return Agreement(**{**fields, **changes})

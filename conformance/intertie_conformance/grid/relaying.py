@@ -141,7 +141,7 @@ class Relay:
             stated, held = route.stated, any(digest in routes.offers for digest in route.root.offers)
             if not held or not link.rules.tells(link, route):
                 continue
-            if not link.rules.still_open(link, route):
+            if not link.rules.still_open(link, route) or not link.rules.statable(route.tariff):
                 continue
             fields = OriginRoute()
             fields.CopyFrom(stated)
@@ -206,6 +206,7 @@ class Relay:
         for plan in [plan for plan in self._waiting if plan.source is link]:
             if link.rules.may_start(link, plan.hold):
                 self._waiting.remove(plan)
+                plan.hold.waits = False
                 self._begin(plan)
 
     def opened(self, link: Link) -> None:
@@ -235,6 +236,7 @@ class Relay:
         if link.rules.may_start(link, hold):
             self._begin(plan)
         else:
+            hold.waits = True
             self._waiting.append(plan)
         return True
 
@@ -309,7 +311,7 @@ class Relay:
         usage = {unit: n for (unit, _, _), n in zip(below.prices, body.quantities, strict=True)}
         problem = rules.relayed_problem(body.problem) if body.HasField("problem") else None
         proof = rules.passed_proof(body.proof) if body.HasField("proof") else None
-        end = End(rules.passed_state(body.state), usage, proof, problem)
+        end = End(rules.passed_state(body.state), {**rules.counted(body.proof), **usage}, proof, problem)
         if rules.refuses_lost(passed):
             passed.link.write(entry(K.ENTRY_KIND_REFUSE, refuse={"entry_seq": seq, "rule": "CHARGE_UNPROVEN"}))
         if not body.final:
@@ -323,7 +325,7 @@ class Relay:
             rule = rules.refuses_passed(refusal)
             if rule is not None:
                 passed.link.write(entry(K.ENTRY_KIND_REFUSE, refuse={"entry_seq": seq, "rule": rule}))
-            end = End(TASK_STATE_FAILED, rules.usage_kept(below, seq), problem=refusal.problem())
+            end = End(TASK_STATE_FAILED, rules.usage_kept(passed.hold), problem=refusal.problem())
         self._end(passed, end)
 
     def _partial(self, passed: Passed, usage: Mapping[str, int]) -> None:
@@ -366,7 +368,7 @@ class Relay:
             passed.source.write(entry(K.ENTRY_KIND_REJECT, reject={"order_seq": passed.hold.seq, "problem": problem}))
             passed.source.flush()
         else:
-            usage = passed.source.rules.usage_kept(passed.hold, 1 << 62)
+            usage = passed.source.rules.usage_kept(passed.hold)
             self._end(passed, End(TASK_STATE_FAILED, usage, None, problem))
 
     def _expire_below(self, passed: Passed) -> None:
@@ -377,5 +379,5 @@ class Relay:
         passed.link.flush()
         state, reason = passed.source.rules.lost()
         problem = Refusal(reason, "The provider said nothing until its claim window had passed.").problem()
-        usage = passed.source.rules.usage_kept(passed.below, 1 << 62)
+        usage = passed.source.rules.usage_kept(passed.hold)
         self._end(passed, End(state, usage, None, problem))

@@ -55,6 +55,8 @@ class Routes:
         """Fetched and sound, by digest."""
         self.origins: dict[bytes, Described] = {}
         """Newest descriptors."""
+        self.versions: dict[bytes, int] = {}
+        """Highest version of a root that was taken, by origin."""
         self.version = 0
         """Rises with every change."""
 
@@ -90,11 +92,14 @@ class Routes:
         rules.route_name(origin, self.origins)
         payload = rules.root_signed(stated.root, origin, self.origins.get(origin.fingerprint), now)
         rules.check_root(payload, origin, now)
+        root = CatalogRoot.FromString(payload)
+        rules.root_newer(root, self.versions.get(origin.fingerprint, 0))
         rules.route_tariff(link, stated, origin)
         known = self.origins.get(origin.fingerprint)
         if known is not None:
             rules.route_grows(known, origin)
         self.origins[origin.fingerprint] = rules.newest(known, origin)
+        self.versions[origin.fingerprint] = root.version
         return Route(link, item.epoch, stated, origin, payload)
 
     def of(self, link: Link) -> list[Route]:

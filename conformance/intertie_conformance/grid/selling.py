@@ -19,7 +19,7 @@ from intertie.v1.task_pb2 import (
 from intertie_conformance.grid.account import Hold, State
 from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.grid.work import WORK, ToolError, Unwilling
-from intertie_conformance.wire.build import entry, event
+from intertie_conformance.wire.build import entry, event, size_of
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Workplace(Protocol):
         """Send events."""
         ...
 
-    def has_room(self) -> bool:
+    def has_room(self, hold: Hold) -> bool:
         """Whether no more than max_unagreed is at stake."""
         ...
 
@@ -70,8 +70,6 @@ class Job:
         """Durable events, in order of number."""
         self.sent = 0
         self.credit = 1 << 18
-        self.inline = 1 << 14
-        """Most payload bytes of one event."""
         self.siblings: Callable[[], Sequence[Job]] = list
         """The jobs of the same link."""
         self.started_at = 0
@@ -103,8 +101,8 @@ class Job:
         cost = self.link.rules.price_usage(self.hold, usage)
         if cost > self.hold.order.max_charge:
             raise self.link.rules.exhausted(cost)
-        rules, link = self.link.rules, self.link
-        while not (rules.within_grant(self.hold, cost) and rules.within_unagreed(self.hold, cost, link.has_room())):
+        rules, link, hold = self.link.rules, self.link, self.hold
+        while not (rules.within_grant(hold, cost) and rules.within_unagreed(hold, cost, link.has_room(hold))):
             self.moved.clear()
             self.claim(self.usage)
             if not rules.within_grant(self.hold, cost) and self.needs != cost:
@@ -128,9 +126,10 @@ class Job:
         self.link.flush()
 
     def emit_pieces(self, media_type: str, data: bytes) -> None:
-        """Send data as chunks that the link takes."""
-        for start in range(0, len(data), self.inline):
-            piece = Payload(media_type=media_type, data=data[start : start + self.inline])
+        """Send data as chunks that every link takes."""
+        largest = self.link.rules.largest_piece()
+        for start in range(0, len(data), largest):
+            piece = Payload(media_type=media_type, data=data[start : start + largest])
             self.emit(event(chunk={"payload": piece}))
 
     async def ask(self, prompt: str, schema: bytes) -> bytes:
@@ -160,7 +159,7 @@ class Job:
                 return
             made = self.events[self.sent]
             self.sent += 1
-            self.credit -= _size(made)
+            self.credit -= size_of(made)
             self.link.say(*rules.in_order(made))
 
     def others(self) -> dict[int, int]:
@@ -206,7 +205,7 @@ class Job:
         if not self.link.rules.end_fits(self.hold, usage):
             usage = dict(self.usage)
         self.output += output.data
-        if len(output.data) > self.inline:
+        if len(output.data) > self.link.rules.largest_piece():
             self.emit_pieces(output.media_type, output.data)
             output = Payload()
         body = {"state": self.link.rules.result_state(state), "output": output, "is_error": is_error}
@@ -238,14 +237,6 @@ class Job:
         return rules.prove(record.SerializeToString(deterministic=True), me, now)
 
 
-def _size(made: Event) -> int:
-    """Bytes that an event takes of its credit: without the order's seq, which each hop writes anew."""
-    bare = Event()
-    bare.CopyFrom(made)
-    bare.order_seq = 0
-    return bare.ByteSize()
-
-
 class Seller:
     """Orders of all links."""
 
@@ -267,8 +258,9 @@ class Seller:
             self.reject(link, hold, refusal)
             return
         job = self.jobs[link.genesis, hold.seq] = Job(link, hold, offer, data)
-        job.credit, job.inline = link.rules.first_credit(link), link.rules.inline(link)
+        job.credit = link.rules.first_credit(link)
         job.siblings = lambda: self.of(link)
+        hold.waits = True
         self._waiting.append(job)
         asyncio.get_running_loop().call_later(self._left(link, hold), self._deadline, job)
         self.admit(link)
@@ -300,6 +292,7 @@ class Seller:
         for job in link.rules.by_arrival([job for job in self._waiting if job.link is link]):
             if link.rules.may_start(link, job.hold):
                 self._waiting.remove(job)
+                job.hold.waits = False
                 job.task = asyncio.create_task(self._run(job))
 
     def reject(self, link: Workplace, hold: Hold, refusal: Refusal) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event
@@ -77,6 +77,14 @@ class LastComeFirst(Rules):
 
     def by_arrival(self, jobs: list[Job]) -> list[Job]:
         return jobs[::-1]
+
+
+@mutant("IT-INV-161")
+class HeldUpFromBehind(Rules):
+    """Counts orders that wait against those before them."""
+
+    def behind(self, hold: Hold, holds: Iterable[Hold]) -> int:
+        return 0
 
 
 @mutant("IT-INV-162")

@@ -81,3 +81,11 @@ class WorksForExpired(Rules):
 
     def stops_expired(self) -> bool:
         return False
+
+
+@mutant("IT-INV-093")
+class AnyReplyId(Rules):
+    """Takes replies with ids that make their event too large for a link."""
+
+    def reply_event(self, wanted: iv.SendInputRequest) -> None:
+        return

@@ -8,11 +8,11 @@ from intertie.v1 import entry_pb2 as pb
 from intertie_conformance.grid.relaying import Passed, Plan
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.mutants import mutant
-from intertie_conformance.wire import relays
+from intertie_conformance.wire import amounts, relays
 from intertie_conformance.wire.refusal import Refusal
 
 
-@mutant("IT-RLY-030")
+@mutant("IT-RLY-030", also=("IT-RLY-068", "IT-RLY-069"))
 class OwnTermsOnly(Rules):
     """Advertises its own markup, whatever it pays itself."""
 
@@ -20,13 +20,22 @@ class OwnTermsOnly(Rules):
         return 11, 10, 5
 
 
-@mutant("IT-RLY-030")
+@mutant("IT-RLY-030", also=("IT-RLY-068", "IT-RLY-069"))
 class FeeNotMarkedUp(Rules):
     """Rounds the fee down and leaves the markup out of it."""
 
     def resold(self, downstream: pb.Tariff) -> tuple[int, int, int]:
         factor = Fraction(downstream.markup_num, downstream.markup_den) * Fraction(11, 10)
         return factor.numerator, factor.denominator, downstream.fee
+
+
+@mutant("IT-RLY-030")
+class AsMuchAsFits(Rules):
+    """Advertises what it has to ask for, cut to what a tariff can hold."""
+
+    def resold(self, downstream: pb.Tariff) -> tuple[int, int, int]:
+        num, den, fee = super().resold(downstream)
+        return min(num, amounts.INT64_MAX), den, fee
 
 
 @mutant("IT-RLY-031", also=("IT-RLY-033",))
@@ -62,7 +71,7 @@ class NeverWhole(Rules):
         return super().relayed_grant(plan) - whole
 
 
-@mutant("IT-RLY-033")
+@mutant("IT-RLY-033", also=("IT-RLY-051",))
 class Floats(Rules):
     """Converts in floating point."""
 

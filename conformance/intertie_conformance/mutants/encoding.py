@@ -24,7 +24,7 @@ from intertie_conformance.wire.keys import Key, PublicKeys
 from intertie_conformance.wire.refusal import Refusal
 
 
-@mutant("IT-ENC-001", also=("IT-ENC-007",))
+@mutant("IT-ENC-001", also=("IT-ENC-005", "IT-ENC-007"))
 class SaysGarbage(Rules):
     """Ends a pong by bytes that belong to nothing."""
 
@@ -32,7 +32,7 @@ class SaysGarbage(Rules):
         return frame.SerializeToString() + (b"\xff" if frame.pong else b"")
 
 
-@mutant("IT-ENC-007", also=("IT-ENC-001",))
+@mutant("IT-ENC-007", also=("IT-ENC-*",))
 class Latin1(Rules):
     """Writes the names of a path in Latin-1."""
 
@@ -60,7 +60,7 @@ class ReturnsAnew(Rules):
         return entry.SerializeToString()
 
 
-@mutant("IT-ENC-004")
+@mutant("IT-ENC-004", also=("IT-ENC-047",))
 class ActsFirst(Rules):
     """Takes entries before it looks at their signature."""
 
@@ -79,7 +79,7 @@ class FearsFields(Rules):
         return entry
 
 
-@mutant("IT-ENC-006")
+@mutant("IT-ENC-006", also=("IT-ENC-011", "IT-ENC-021", "IT-ENC-070"))
 class OneNameForAll(Rules):
     """Calls every proposal that does not decode an invalid signature."""
 
@@ -100,7 +100,7 @@ class ShortHeads(Rules):
         super().signed_head(head, signature)
 
 
-@mutant("IT-ENC-010")
+@mutant("IT-ENC-010", also=("IT-CAT-046", "IT-ENC-004", "IT-ENC-014", "IT-ENC-040", "IT-ENC-041", "IT-ENC-061"))
 class BareFingerprints(Rules):
     """Writes fingerprints in paths without their prefix."""
 
@@ -111,7 +111,7 @@ class BareFingerprints(Rules):
         return frame
 
 
-@mutant("IT-ENC-011")
+@mutant("IT-ENC-011", also=("IT-ENC-006", "IT-ENC-070"))
 class AnyDigest(Rules):
     """Takes a proposer's fingerprint in any form."""
 
@@ -128,7 +128,7 @@ class Unsalted(Rules):
         return multihash(data)
 
 
-@mutant("IT-ENC-020")
+@mutant("IT-ENC-020", also=("IT-ENC-006", "IT-ENC-070"))
 class AnyKeyForm(Rules):
     """Calls a key of another form an invalid signature."""
 
@@ -151,7 +151,19 @@ class SmallOrder(Rules):
             raise Refusal(reason, refusal.message) from None
 
 
-@mutant("IT-ENC-022")
+@mutant("IT-ENC-021")
+class SecondEncodings(Rules):
+    """Takes a second encoding of a point for another key of the same form."""
+
+    def read_agreement(self, sealed: bytes, proposer: Described) -> Agreed:
+        try:
+            return super().read_agreement(sealed, proposer)
+        except Refusal as refusal:
+            reason = "SIGNATURE_INVALID" if "canonical" in refusal.message else refusal.reason
+            raise Refusal(reason, refusal.message) from None
+
+
+@mutant("IT-ENC-022", also=("IT-ENC-*", "IT-LOG-020"))
 class OtherKeyId(Rules):
     """Names its key by the multihash of the bare key."""
 
@@ -173,7 +185,7 @@ class Malleable(Rules):
         return super().open_signed(made.SerializeToString(), known)
 
 
-@mutant("IT-ENC-030", also=("IT-LNK-010",))
+@mutant("IT-ENC-030", also=("IT-ENC-*", "IT-LNK-010"))
 class SignsPayload(Rules):
     """Signs the bare payload of its Opens."""
 
@@ -183,7 +195,7 @@ class SignsPayload(Rules):
         return made.SerializeToString()
 
 
-@mutant("IT-ENC-031", also=("IT-ENC-030", "IT-LNK-010"))
+@mutant("IT-ENC-031", also=("IT-ENC-*", "IT-LNK-010"))
 class SignsTwice(Rules):
     """Puts two signatures of one key into its Opens."""
 
@@ -233,7 +245,7 @@ class AnyType(Rules):
         return envelope.peek(sealed).payload
 
 
-@mutant("IT-ENC-036")
+@mutant("IT-ENC-036", also=("IT-ENC-*",))
 class CountersignsAnew(Rules):
     """Encodes the agreement anew before it signs it."""
 
@@ -275,7 +287,7 @@ class Wraps(Rules):
         return [(unit, num % 2**63, den % 2**63 or 1) for unit, num, den in lines]
 
 
-@mutant("IT-ENC-045")
+@mutant("IT-ENC-045", also=("IT-ENC-042",))
 class ForgetsFee(Rules):
     """Leaves the fee out of its orders."""
 
@@ -283,7 +295,7 @@ class ForgetsFee(Rules):
         return amounts.under_tariff(offer.prices, tariff.markup_num, tariff.markup_den, 0)
 
 
-@mutant("IT-ENC-046")
+@mutant("IT-ENC-046", also=("IT-ENC-*", "IT-LOG-020"))
 class ShortTotal(Rules):
     """Writes a total of 8 bytes."""
 
@@ -318,7 +330,7 @@ class AnyCallId(Rules):
         return
 
 
-@mutant("IT-ENC-070")
+@mutant("IT-ENC-070", also=("IT-ENC-020",))
 class AnyName(Rules):
     """Calls a name of another form an invalid argument."""
 

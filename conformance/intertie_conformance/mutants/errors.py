@@ -127,7 +127,7 @@ def again(buyer: Buyer, made: Purchase, id: str) -> None:
     buyer.place(Run(made.run.grid, made.run.account, wanted, now_ms()), asked.route, asked.offer)
 
 
-@mutant("IT-ERR-022", also=("IT-ERR-023", "IT-ERR-030"))
+@mutant("IT-ERR-022", also=("IT-ERR-023", "IT-ERR-030", "IT-ERR-032"))
 class SameIdAgain(Rules):
     """Orders again under the id of a rejected order."""
 
@@ -146,7 +146,7 @@ class TriesAgain(Rules):
             again(buyer, made, ids.make_id(now_ms()))
 
 
-@mutant("IT-ERR-030")
+@mutant("IT-ERR-030", also=("IT-ERR-032",))
 class TriesUnknown(Rules):
     """Takes a reason that it does not know for temporary."""
 

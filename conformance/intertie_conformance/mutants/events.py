@@ -42,12 +42,12 @@ class TwoResults(Rules):
         return (body, body) if body["state"] == TASK_STATE_FAILED else (body,)
 
 
-@mutant("IT-INV-054", also=("IT-INV-130",))
+@mutant("IT-INV-054")
 class LargePieces(Rules):
-    """Puts twice as much into a large chunk."""
+    """Puts more than 16,384 bytes into an event."""
 
-    def piece(self, data: bytes) -> bytes:
-        return data + data[:8_000] if len(data) > 10_000 else data
+    def largest_piece(self) -> int:
+        return 20_000
 
 
 @mutant("IT-INV-055")

@@ -40,7 +40,7 @@ class RequiresUnnamed(Rules):
         return {**fields, "features": [], "required_features": ["record-batches"]}
 
 
-@mutant("IT-VER-012")
+@mutant("IT-VER-012", also=("IT-VER-002", "IT-VER-013", "IT-VER-016", "IT-VER-020", "IT-VER-021", "IT-VER-030"))
 class RequiresPlanned(Rules):
     """Requires a feature that is planned."""
 

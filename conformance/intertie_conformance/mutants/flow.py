@@ -82,12 +82,12 @@ class OwnLimits(Rules):
         return 1 << 18
 
 
-@mutant("IT-LNK-120")
-class OwnInline(Rules):
-    """Sends payloads as large as it takes itself."""
+@mutant("IT-LNK-124", also=("IT-INV-054",))
+class HugeEvents(Rules):
+    """Sends events as large as its inputs."""
 
-    def inline(self, link: Link) -> int:
-        return 1 << 14
+    def largest_piece(self) -> int:
+        return 1 << 16
 
 
 @mutant("IT-LNK-120")

@@ -76,11 +76,19 @@ class RefusesNothing(Rules):
         return None
 
 
+@mutant("IT-RLY-061")
+class FreeOfItsFee(Rules):
+    """Counts nothing for a line that the downstream order does not have."""
+
+    def counted(self, proof: RecordProof) -> Mapping[str, int]:
+        return {}
+
+
 @mutant("IT-RLY-065")
 class ForgetsPartials(Rules):
     """Ends with no more than nothing what was partly charged."""
 
-    def usage_kept(self, hold: Hold, before: int) -> Mapping[str, int]:
+    def usage_kept(self, hold: Hold) -> Mapping[str, int]:
         return {}
 
 
@@ -121,7 +129,9 @@ class RefusesLosses(Rules):
     """Refuses what it cannot charge on."""
 
     def refuses_lost(self, passed: Passed) -> bool:
-        usage = self.usage_kept(passed.below, 1 << 62)
+        claims = passed.below.claims
+        quantities = claims[-1].quantities if claims else ()
+        usage = {unit: n for (unit, _, _), n in zip(passed.below.prices, quantities, strict=False)}
         cost = amounts.charge(passed.hold.prices, self.passed_quantities(passed.hold, usage))
         return cost > passed.hold.granted
 
@@ -134,7 +144,7 @@ class ForgetsEnds(Rules):
         return False
 
 
-@mutant("IT-RLY-071")
+@mutant("IT-RLY-071", also=("IT-RLY-001",))
 class OnlyTheEnd(Rules):
     """Claims at the end alone."""
 

@@ -8,6 +8,7 @@ from intertie.v1 import agreement_pb2 as ag
 from intertie.v1 import directory_pb2 as dr
 from intertie.v1 import entry_pb2 as pb
 from intertie_conformance.grid.account import Account
+from intertie_conformance.grid.identity import Identity
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.mutants import mutant
 from intertie_conformance.wire import agreements, digests, envelope
@@ -114,7 +115,7 @@ class BeginsAgain(Rules):
 class AnyAcceptor(Rules):
     """Does not look at whom a proposal is addressed to."""
 
-    def proposal_mine(self, agreed: Agreed, fingerprint: bytes) -> None:
+    def proposal_mine(self, agreed: Agreed, me: Identity) -> None:
         return
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from intertie.v1 import invocation_pb2 as iv
-from intertie.v1.event_pb2 import Event
+from intertie.v1.event_pb2 import Event, InputReply
 from intertie_conformance.grid.buying import Purchase
 from intertie_conformance.grid.invocations import Asked, Run
 from intertie_conformance.grid.link import Link
@@ -104,6 +104,14 @@ class PassesReplyOnce(Rules):
         first = super().passes_reply(run, wanted) and key not in self.__dict__
         self.__dict__[key] = True
         return first
+
+
+@mutant("IT-INV-095")
+class ForgetsReply(Rules):
+    """Does not say a reply again when the link is open again."""
+
+    def replies_again(self, made: Purchase, reply: InputReply) -> None:
+        return
 
 
 @mutant("IT-INV-103")

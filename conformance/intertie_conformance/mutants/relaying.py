@@ -12,7 +12,10 @@ from intertie_conformance.mutants import mutant
 from intertie_conformance.wire import ids
 
 
-@mutant("IT-RLY-001")
+@mutant(
+    "IT-RLY-001",
+    also=("IT-RLY-032", "IT-RLY-050", "IT-RLY-051", "IT-RLY-052", "IT-RLY-053", "IT-RLY-080", "IT-RLY-082"),
+)
 class OrdersTwice(Rules):
     """Places two orders for one."""
 
@@ -44,7 +47,7 @@ class PlaceFirst(Rules):
         return tuple(sorted(self.RELAY_CHECKS, key=lambda name: name != "relay_place"))
 
 
-@mutant("IT-RLY-003")
+@mutant("IT-RLY-003", also=("IT-RLY-042",))
 class TooLateAnyway(Rules):
     """Passes orders on for which no time is left."""
 
@@ -106,6 +109,14 @@ class AnyLength(Rules):
     """Writes orders that are void on the next link."""
 
     def relay_hold(self, plan: Plan) -> None:
+        self.relay_path(plan)
+
+
+@mutant("IT-RLY-003")
+class AnyPath(Rules):
+    """Writes orders whose path is longer than the next grid takes."""
+
+    def relay_path(self, plan: Plan) -> None:
         return
 
 
@@ -133,7 +144,7 @@ class StrippedInput(Rules):
         return data.strip()
 
 
-@mutant("IT-RLY-012")
+@mutant("IT-RLY-012", also=("IT-RLY-070",))
 class SameHops(Rules):
     """Leaves hop_limit as it is."""
 

@@ -120,6 +120,14 @@ class RootInAnyOrder(Rules):
         return True
 
 
+@mutant("IT-CAT-038")
+class OlderRoots(Rules):
+    """Takes roots that are older than what it has taken."""
+
+    def root_newer(self, root: CatalogRoot, taken: int) -> None:
+        return
+
+
 @mutant("IT-CAT-060")
 class AnyPath(Rules):
     """Takes routes by any path."""

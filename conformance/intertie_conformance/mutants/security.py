@@ -37,11 +37,11 @@ class LinksInPublic(Rules):
         return True
 
 
-@mutant("IT-ARC-002")
+@mutant("IT-ARC-002", also=("IT-ARC-001", "IT-ARC-004", "IT-ARC-012", "IT-ARC-013"))
 class NoProposals(Rules):
     """Takes no proposals on the public port."""
 
-    def proposal_mine(self, agreed: Agreed, fingerprint: bytes) -> None:
+    def proposal_mine(self, agreed: Agreed, me: Identity) -> None:
         raise Refusal("UNSUPPORTED_FEATURE", "Write to the operator.", feature="propose")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from intertie_conformance.registry import requirements
 from intertie_conformance.runner import Run
+from intertie_conformance.unseen import not_observable
 from intertie_conformance.verdicts import Outcome, Verdict
 
 MAX_TRACE = 40
@@ -17,6 +18,11 @@ MAX_TRACE = 40
 def replay(outcome: Outcome, run: Run, how: str) -> str:
     """The one command that runs a check again with the same values; `how` names the target."""
     return f"intertie-conformance run {how} --seed {run.seed} --only {outcome.check}"
+
+
+def lateness(outcome: Outcome) -> str:
+    """What is to be said where the suite itself was late, "" where it was not."""
+    return f"the suite itself was late by up to {outcome.late:.1f} s meanwhile: a busy machine" if outcome.late else ""
 
 
 def counts(run: Run) -> Mapping[str, int]:
@@ -52,8 +58,10 @@ def as_data(outcome: Outcome, run: Run, how: str) -> dict[str, Any]:
         data["expected_failure"] = outcome.reason
     if outcome.verdict is not Verdict.PASS:
         data |= {"expected": outcome.expected, "got": outcome.got}
+    if outcome.first is not None:
+        data["first_try"] = {"expected": outcome.first.expected, "got": outcome.first.got}
     if outcome.is_red or outcome.verdict is Verdict.NON_STRICT:
-        data |= {"trace": trace_lines(outcome), "replay": replay(outcome, run, how)}
+        data |= {"late": round(outcome.late, 3), "trace": trace_lines(outcome), "replay": replay(outcome, run, how)}
     return data
 
 
@@ -69,5 +77,6 @@ def run_as_data(run: Run, how: str) -> dict[str, Any]:
         "ok": run.ok,
         "counts": counts(run),
         "stale_expectations": run.stale,
+        "not_observable": not_observable(),
         "outcomes": [as_data(outcome, run, how) for outcome in run.outcomes],
     }

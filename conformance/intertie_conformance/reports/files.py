@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from html import escape
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
-from intertie_conformance.registry import requirements
-from intertie_conformance.reports.facts import counts, replay, run_as_data, trace_lines
+from intertie_conformance.registry import Requirement, requirements
+from intertie_conformance.reports.facts import counts, lateness, replay, run_as_data, trace_lines
 from intertie_conformance.runner import Run
+from intertie_conformance.unseen import not_observable
 from intertie_conformance.verdicts import Outcome, Verdict
 
 
@@ -59,7 +61,10 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1a1a1a;background:#fff}
 h1{font-size:1.4rem}summary{cursor:pointer;padding:.3rem 0;overflow-wrap:anywhere}details{border-bottom:1px solid #ddd}
 pre{overflow-x:auto;background:#f5f5f5;padding:.6rem;font-size:.8rem}blockquote{margin:.4rem 0;padding-left:.8rem;
-border-left:3px solid #bbb}.v{display:inline-block;min-width:8.5rem;font-weight:600}.PASS{color:#136f2d}
+border-left:3px solid #bbb}.v{display:inline-block;min-width:8.5rem;font-weight:600}pre.again{white-space:pre-wrap;
+overflow-wrap:anywhere}code{font-size:.9em}@media (max-width:40rem){
+.v{min-width:0;margin-right:.5rem}pre{white-space:pre-wrap;
+overflow-wrap:anywhere}}.PASS{color:#136f2d}
 .FAIL{color:#b3001b}.HARNESS-ERROR{color:#8a007a}.NON-STRICT{color:#8a5a00}.NOT-APPLICABLE{color:#00627a}
 @media (prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}pre{background:#242424}
 details{border-color:#333}.PASS{color:#6ccf86}.FAIL{color:#ff7b8a}.HARNESS-ERROR{color:#f19be6}
@@ -81,23 +86,41 @@ def write_html(path: Path, run: Run, how: str) -> None:
         f"<title>Intertie conformance: {escape(run.target)}</title><style>{_STYLE}</style>"
         f"<h1>Intertie conformance: {escape(run.target)} {'conforms' if run.ok else 'fails'}</h1>"
         f"<p>{told}</p><p>Requirement set {escape(run.version)}, seed {escape(run.seed)}, {when}, "
-        f"{run.seconds:.1f} s</p>{stale}{body}</html>\n",
+        f"{run.seconds:.1f} s</p>{stale}{body}{_unobserved()}</html>\n",
         encoding="utf-8",
     )
+
+
+def _sentence(requirement: Requirement) -> str:
+    """A requirement's sentence; what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(requirement.sentence))
+
+
+def _unobserved() -> str:
+    """Duties of which this run says nothing, with the reason."""
+    rows = "".join(
+        f"<p>{name}: {_sentence(requirements()[name])} <em>{escape(reason)}</em></p>"
+        for name, reason in not_observable().items()
+    )
+    return f"<details><summary>{len(not_observable())} duties that no check can observe</summary>{rows}</details>"
 
 
 def _details(outcome: Outcome, run: Run, how: str) -> str:
     requirement = requirements()[outcome.id]
     name = outcome.verdict.value
-    parts = [f"<blockquote>{escape(requirement.place)}: {escape(requirement.sentence)}</blockquote>"]
+    parts = [f"<blockquote>{escape(requirement.place)}: {_sentence(requirement)}</blockquote>"]
     if outcome.reason:
         parts.append(f"<p>expected failure: {escape(outcome.reason)}</p>")
+    if outcome.first is not None:
+        told = f"expected {outcome.first.expected}; got {outcome.first.got}"
+        parts.append(f"<p>tried twice; at first {escape(told)}</p>")
     if outcome.verdict is Verdict.PASS:
         parts.append("".join(f"<div>{escape(seen)}</div>" for seen in outcome.seen))
     else:
-        parts.append(f"<p>expected: {escape(outcome.expected)}<br>got: {escape(outcome.got)}</p>")
+        note = f"<br>note: {lateness(outcome)}" if outcome.late else ""
+        parts.append(f"<p>expected: {escape(outcome.expected)}<br>got: {escape(outcome.got)}{note}</p>")
         parts.append(f"<pre>{escape(chr(10).join(trace_lines(outcome)))}</pre>")
-        parts.append(f"<pre>{escape(replay(outcome, run, how))}</pre>")
+        parts.append(f"<pre class=again>{escape(replay(outcome, run, how))}</pre>")
     opened = "" if outcome.verdict is Verdict.PASS else " open"
     return (
         f'<details{opened}><summary><span class="v {name}">{name}</span> {outcome.id} '

@@ -7,8 +7,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from intertie_conformance.registry import requirements
-from intertie_conformance.reports.facts import counts, replay, trace_lines
+from intertie_conformance.reports.facts import counts, lateness, replay, trace_lines
 from intertie_conformance.runner import Run
+from intertie_conformance.unseen import not_observable
 from intertie_conformance.verdicts import Outcome, Verdict
 
 COLOURS = {
@@ -52,11 +53,17 @@ def show(console: Console, run: Run, how: str) -> None:
     for outcome in run.outcomes:
         if outcome.verdict is not Verdict.PASS:
             _show_one(console, outcome, run, how)
+    for outcome in run.outcomes:
+        if outcome.verdict is Verdict.PASS and outcome.first is not None:
+            told = f"at first expected {outcome.first.expected}; got {outcome.first.got}"
+            console.print(f"[yellow]passed at the second try, alone[/]: {outcome.id} {outcome.check}", highlight=False)
+            console.print(f"  {escape(told)}", highlight=False)
     for name in run.stale:
         console.print(f"[bold red]stale expectation[/]: {name} was expected to fail and does not")
     found = counts(run)
     told = "  ".join(f"[{COLOURS[v]}]{v.value} {found[v.value]}[/]" for v in Verdict if found[v.value])
     console.print(f"{told}  in {run.seconds:.1f} s")
+    console.print(f"{len(not_observable())} duties that no check can observe: list --unseen", highlight=False)
     console.print(f"{run.target}, requirement set {run.version}, seed {run.seed}: {'conforms' if run.ok else 'fails'}")
 
 
@@ -70,6 +77,8 @@ def _show_one(console: Console, outcome: Outcome, run: Run, how: str) -> None:
         return
     console.print(f"  expected: {escape(outcome.expected)}", highlight=False)
     console.print(f"  got:      {escape(outcome.got)}", highlight=False)
+    if outcome.late:
+        console.print(f"  note:     {lateness(outcome)}", highlight=False)
     for line in trace_lines(outcome):
         console.print(f"    {escape(line)}", highlight=False, style="dim", soft_wrap=True)
     console.print(f"  again:    {escape(replay(outcome, run, how))}\n", highlight=False, soft_wrap=True)

@@ -20,15 +20,13 @@ from intertie.v1 import account_pb2_grpc, catalog_pb2_grpc, invocation_pb2_grpc
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.event_pb2 import Event
 from intertie.v1.task_pb2 import TaskState
-from intertie_conformance.grid.identity import now_ms
+from intertie_conformance.roles.customer import invocation
 from intertie_conformance.roles.waiting import until
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import Bound, Failed, fail
-from intertie_conformance.wire import ids
 from intertie_conformance.wire.status import Said, said
 
 T = TypeVar("T")
-MAX_CHARGE: Final = 1_000
 TIMEOUT_MS: Final = 20_000
 
 
@@ -67,15 +65,8 @@ class Client:
 
     def wants(self, name: str, value: object = None, **changes: Any) -> iv.Invocation:
         """A sound request, but for the changes."""
-        data = value if isinstance(value, bytes) else json.dumps({} if value is None else value).encode()
-        fields: dict[str, Any] = {
-            "id": ids.make_id(now_ms()),
-            "offer": name if "/" in name else self.ref(name),
-            "input": {"media_type": "application/json", "data": data},
-            "max_charge": MAX_CHARGE,
-            "timeout_ms": TIMEOUT_MS,
-        }
-        return iv.Invocation(**{**fields, **changes})
+        ref = name if "/" in name else self.ref(name)
+        return invocation(ref, value, **{"timeout_ms": TIMEOUT_MS, **changes})
 
     async def ask(self, method: Any, request: Any, seconds: float | None = None) -> Any:
         """One unary call. Raises: Refused, Bound."""

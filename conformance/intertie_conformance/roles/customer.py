@@ -12,8 +12,8 @@ import grpc
 from intertie.v1 import catalog_pb2 as ct
 from intertie.v1 import catalog_pb2_grpc, invocation_pb2_grpc
 from intertie.v1 import invocation_pb2 as iv
-from intertie.v1.envelope_pb2 import Payload
 from intertie_conformance.grid.identity import now_ms
+from intertie_conformance.stage import USUAL_S
 from intertie_conformance.verdicts import Failed, fail
 from intertie_conformance.wire import ids
 from intertie_conformance.wire.amounts import Price
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 OUT = ("OFFER_UNKNOWN", "PEER_UNAVAILABLE", "NO_ROUTE", "AMOUNT_OVERFLOW")
 LIST_S = 5.0
 """How long an offer may take to be listed after its origin was advertised."""
+
+
+def invocation(offer: str, value: object = None, **changes: Any) -> iv.Invocation:
+    """A sound request for an offer by reference, but for the changes; `value` is JSON, or bytes."""
+    data = value if isinstance(value, bytes) else json.dumps({} if value is None else value).encode()
+    fields: dict[str, Any] = {
+        "id": ids.make_id(now_ms()),
+        "offer": offer,
+        "input": {"media_type": "application/json", "data": data},
+        "max_charge": 1_000,
+        "timeout_ms": 10_000,
+    }
+    return iv.Invocation(**{**fields, **changes})
 
 
 class Customer:
@@ -107,7 +120,8 @@ class Customer:
             await asyncio.sleep(0.02)
 
     async def _listed(self, look: Any, ref: str, seconds: float) -> ct.ListedOffer:
-        end = asyncio.get_running_loop().time() + min(seconds, max(self._bound, seconds / 4))
+        patient = self._stage.patience >= USUAL_S
+        end = asyncio.get_running_loop().time() + (seconds if patient else max(self._bound, seconds / 4))
         while True:
             seen = await self.get(ref)
             if isinstance(seen, ct.ListedOffer) and look(seen):
@@ -118,24 +132,22 @@ class Customer:
 
     # -- calling ----------------------------------------------------------------------------------
 
-    def wanted(self, offer: str, value: object = None, **fields: Any) -> iv.Invocation:
-        """An invocation of an offer by reference; `value` is JSON, or bytes."""
-        data = value if isinstance(value, bytes) else json.dumps({} if value is None else value).encode()
-        given = {"id": ids.make_id(now_ms()), "offer": offer, "max_charge": 100_000, "timeout_ms": 10_000, **fields}
-        return iv.Invocation(input=Payload(media_type="application/json", data=data), **given)
-
     def call(self, offer: str, value: object = None, **fields: Any) -> asyncio.Task[iv.Outcome | Said]:
         """Begin a call; the task ends with its outcome, or with what the target said instead."""
-        return asyncio.create_task(self._call(self.wanted(offer, value, **fields)))
+        return asyncio.create_task(self.run(invocation(offer, value, **{"max_charge": 100_000, **fields})))
 
-    async def _call(self, invocation: iv.Invocation) -> iv.Outcome | Said:
+    async def run(self, wanted: iv.Invocation, seconds: float = 25.0) -> iv.Outcome | Said:
+        """Run an invocation to its end: the outcome, or what the target said instead."""
+        trace = self._stage.trace
+        trace.note("consumer", f"→ Call {wanted.offer}, max_charge {wanted.max_charge}")
+        request, bound = iv.CallRequest(invocation=wanted), self._stage.within(seconds)
         try:
-            answer = await self.invocations.Call(
-                iv.CallRequest(invocation=invocation), metadata=self._auth, timeout=25.0
-            )
+            answer = await self.invocations.Call(request, metadata=self._auth, timeout=bound)
         except grpc.aio.AioRpcError as error:
+            trace.note("consumer", f"← {said(error)}")
             return said(error)
         outcome: iv.Outcome = answer.outcome
+        trace.note("consumer", f"← outcome {outcome.state} {outcome.problem.reason}")
         return outcome
 
 

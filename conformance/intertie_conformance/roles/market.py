@@ -21,17 +21,17 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement, Offer, OriginRoute
 from intertie.v1.envelope_pb2 import Payload
-from intertie.v1.metering_pb2 import ENERGY_METHOD_UNKNOWN, Energy
 from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
 from intertie_conformance.grid.catalog import ASSET, HOUR_MS, Offered, seal_root
 from intertie_conformance.grid.identity import Identity, now_ms
 from intertie_conformance.grid.logs import Fact
-from intertie_conformance.grid.ports import Credentials, PeerFace, close_server, serve
+from intertie_conformance.grid.ports import PeerFace, close_server
 from intertie_conformance.grid.streams import GrpcStream
+from intertie_conformance.roles.goods import listen, prove, record
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.peerings import Peerings
-from intertie_conformance.wire import envelope, records
+from intertie_conformance.wire import envelope
 from intertie_conformance.wire.amounts import Price
 from intertie_conformance.wire.build import entry, event
 from intertie_conformance.wire.digests import multihash, salted
@@ -42,6 +42,7 @@ K = pb.EntryKind
 Sync = Callable[[lk.SyncCatalogRequest], AsyncIterator[lk.SyncCatalogResponse]]
 PRICES: Final[list[Price]] = [("order", 10, 1), ("order.failed", 2, 1), ("order.canceled", 5, 1)]
 PATIENCE_S: Final = 10.0
+SOON_MS: Final = 500
 CONTENDED: Final = 5
 """How often a stream that the target has closed for one of its own is dialled again."""
 
@@ -145,9 +146,9 @@ class Market(Peer):
         return Offered.of(made.SerializeToString())
 
     def root(self, *offers: Offered, origin: Identity | None = None, **changes: Any) -> bytes:
-        """A signed root of offers; from now on they are served."""
+        """A signed root of offers, its version two above the one before; from now on they are served."""
         now = now_ms()
-        self._version = max(self._version + 1, now)
+        self._version = max(self._version + 2, now)
         digests = {offer.digest for offer in offers}
         sealed = seal_root(origin or self.me, now, digests, **{"version": self._version, **changes})
         self.serve(sealed, *offers)
@@ -201,6 +202,13 @@ class Market(Peer):
             await self.stage.customer.expect_listed(f"{(origin or self.me).grid}/{offer.message.name}", offer.digest)
         return seq
 
+    async def expire(self, offer: Offered) -> None:
+        """Advertise an offer under a tariff that ends soon; returns once it has ended."""
+        self.announce(self.route(self.root(offer), self.tariff(life_ms=SOON_MS)))
+        await self.expect_signed()
+        await self.expect_alive()
+        await asyncio.sleep(SOON_MS / 1_000 + 0.2)
+
     # -- working ----------------------------------------------------------------------------------
 
     def orders(self) -> list[Fact]:
@@ -221,28 +229,11 @@ class Market(Peer):
 
     def record(self, order: pb.Order, used: Mapping[str, int], **changes: Any) -> ExecutionRecord:
         """An honest record of an order, but for the changes."""
-        now = now_ms()
-        fields: dict[str, Any] = {
-            "executor": self.me.fingerprint,
-            "nonce": order.nonce,
-            "offer_digest": order.offer_digest,
-            "input_digest": order.input.digest,
-            "state": TASK_STATE_COMPLETED,
-            "energy": Energy(method=ENERGY_METHOD_UNKNOWN),
-            "started_at": now - 1,
-            "ended_at": now,
-        }
-        made = ExecutionRecord(**{**fields, **changes})
-        if "usage" not in changes:
-            for unit in sorted(used):
-                made.usage.add(unit=unit, quantity=used[unit])
-        return made
+        return record(self.me, order, used, **changes)
 
-    def prove(self, record: bytes | ExecutionRecord, origin: Identity | None = None) -> RecordProof:
+    def prove(self, made: bytes | ExecutionRecord, origin: Identity | None = None) -> RecordProof:
         """The proof of one record under a root of its own."""
-        data = record if isinstance(record, bytes) else record.SerializeToString()
-        by = origin or self.me
-        return records.prove([data], by.fingerprint, now_ms(), by.key)[0]
+        return prove(made, origin or self.me)
 
     def deliver(self, fact: Fact, output: bytes = b"{}", usage: Mapping[str, int] | None = None, **changes: Any) -> int:
         """Say a result and claim finally; returns the seq of the charge.
@@ -284,20 +275,16 @@ async def take_market(peerings: Peerings, **changes: Any) -> Market:
 
 async def _make(peerings: Peerings, count: int, **changes: Any) -> list[Market]:
     doors = [await _door(peerings.identity(), peerings.host) for _ in range(count)]
+    for _, server in doors:
+        peerings.at_end(partial(close_server, server))
     made = await peerings.make([door.me for door, _ in doors], Market, **changes)
     markets = [peer for peer in made if isinstance(peer, Market)]
     for market, (door, server) in zip(markets, doors, strict=True):
         market.door, market.server, door.market = door, server, market
         market.home = peerings.markets
-        peerings.at_end(partial(close_server, server))
     return markets
 
 
 async def _door(me: Identity, host: str) -> tuple[Door, grpc.aio.Server]:
     door = Door(me)
-    credentials = Credentials(me, door.admitted)
-    server, port = await serve(
-        f"{host}:0", credentials.server(), lambda s: s.add_generic_rpc_handlers((door.handler(),))
-    )
-    me.describe(peer_address=f"{host}:{port}")
-    return door, server
+    return door, await listen(me, door, door, host)

@@ -10,14 +10,15 @@ from typing import Any, Final
 import grpc
 
 from intertie.v1 import entry_pb2 as pb
+from intertie.v1.catalog_pb2 import OriginRoute
 from intertie.v1.metering_pb2 import PriceLine
-from intertie_conformance.grid.account import THEM
+from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.grid.fetching import fetch_offers
 from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.grid.logs import Fact
 from intertie_conformance.roles.peer import Peer
-from intertie_conformance.verdicts import Failed, fail
+from intertie_conformance.verdicts import Failed, Slip, fail
 from intertie_conformance.wire import amounts, envelope, ids
 from intertie_conformance.wire.build import entry
 from intertie_conformance.wire.digests import salted
@@ -27,13 +28,18 @@ K = pb.EntryKind
 DEADLINE_MS: Final = 20_000
 
 
+async def own_route(peer: Peer) -> OriginRoute:
+    """The route by which the target advertises its own origin on the present stream."""
+    route = await peer.wait(lambda: peer.routes.get(peer.peer.fingerprint), "the target's own origin advertised")
+    assert route is not None
+    return route
+
+
 async def offers(peer: Peer) -> dict[str, Offered]:
     """The target's own offers by name, fetched once a peer. The peer must be up."""
     known: dict[str, Offered] | None = getattr(peer, "offers", None)
     if known is None:
-        route = peer.routes.get(peer.peer.fingerprint)
-        if route is None:
-            fail("the target advertises its own origin", "no such route")
+        route = await own_route(peer)
         root = envelope.peek(route.root).payload
         try:
             found = await fetch_offers(peer.stage.target.peer_address, peer.me, peer.peer, peer.genesis, root)
@@ -65,6 +71,7 @@ async def make_order(peer: Peer, name: str, value: object, **changes: Any) -> tu
     """A sound order of a conformance offer, but for the changes, and its input."""
     wanted = await offer(peer, name)
     data = value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
+    await own_route(peer)
     seq, priced_by = tariff(peer)
     nonce = os.urandom(16)
     fields: dict[str, Any] = {
@@ -86,9 +93,11 @@ async def make_order(peer: Peer, name: str, value: object, **changes: Any) -> tu
     return pb.Order(**{**fields, **changes}), data
 
 
-async def order(peer: Peer, name: str, value: object, **changes: Any) -> int:
-    """Send an order with its input; returns its seq."""
+async def order(peer: Peer, name: str, value: object, *, within_ms: int = 0, **changes: Any) -> int:
+    """Send an order with its input; returns its seq. `within_ms` is how far ahead its deadline is, counted last."""
     made, data = await make_order(peer, name, value, **changes)
+    if within_ms:
+        made.deadline = now_ms() + within_ms
     return await send(peer, made, data)
 
 
@@ -110,6 +119,9 @@ async def end_of(peer: Peer, seq: int, seconds: float | None = None) -> Fact:
     def found() -> Fact | None:
         return next((fact for fact in peer.facts if ends(fact)), None)
 
+    void = peer.logs.account.void.get((ME, seq))
+    if void is not None:
+        raise Slip(f"the suite's own order {seq} is void: {void}")
     fact = await peer.wait(found, f"a final charge or reject of order {seq}", seconds)
     assert fact is not None
     return fact

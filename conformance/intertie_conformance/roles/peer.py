@@ -88,7 +88,7 @@ class Peer(SuiteLink):
         """The link still serves: a ping is answered."""
         number = now_ms()
         self.lie(lk.Frame(ping=number))
-        await self.wait(lambda: any(frame.pong == number for frame in self.frames), "a pong on the living link")
+        await self.wait(lambda: any(frame.pong == number for frame in self.frames), f"pong {number} on the living link")
 
     async def expect_entry(self, kind: int, look: Callable[[Fact], bool], what: str) -> Fact:
         """Wait for an entry of the target."""

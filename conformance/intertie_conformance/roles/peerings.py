@@ -13,8 +13,8 @@ import grpc
 
 from intertie.v1 import directory_pb2 as dr
 from intertie_conformance.grid.identity import Identity
-from intertie_conformance.grid.node import terms
 from intertie_conformance.grid.streams import GrpcStream
+from intertie_conformance.grid.terms import terms
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.shop import Door, Shop
 from intertie_conformance.roles.target import Target, Unreachable
@@ -27,6 +27,9 @@ from intertie_conformance.wire.status import said
 AT_A_TIME: Final = 2
 """Accept commands that run beside each other."""
 ACCEPT_S: Final = 30.0
+DECIDES_S: Final = 10.0
+"""How long a target may take to accept a proposal (IT-CNF-030)."""
+ASK_AGAIN_S: Final = 0.2
 
 
 class Proposal:
@@ -57,6 +60,7 @@ class Peerings:
         self._salt = os.urandom(3).hex()
         self._count = 0
         self.lock = asyncio.Lock()
+        self._decides_s = DECIDES_S
         self.markets: list[Any] = []
         """Markets in good order."""
 
@@ -94,6 +98,7 @@ class Peerings:
         """A new provider of the target that listens on a port of its own."""
         door = Door(me or self.identity(), self._target)
         await door.open(self._target.suite.host)
+        self.at_end(door.close)
         (shop,) = await self.make([door.me], Shop, **changes)
         assert isinstance(shop, Shop)
         shop.setup(door)
@@ -104,9 +109,7 @@ class Peerings:
         if self._sellers:
             return self._sellers.pop()
         async with self.lock:
-            shop = await self.shop()
-        self.at_end(shop.door.close)
-        return shop
+            return await self.shop()
 
     def keeps(self, stream: GrpcStream) -> bool:
         """Whether a provider that waits for its next check is connected by a stream."""
@@ -152,17 +155,26 @@ class Peerings:
         answer = await self.propose(proposal)
         if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
             await self.accept([proposal])
+        return await self._countersigned(proposal)
+
+    async def _countersigned(self, proposal: Proposal) -> bytes:
+        """Ask until the target has accepted; one that once has not is asked no longer. Raises: Failed."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._decides_s
+        answer = await self.propose(proposal)
+        while answer.state == dr.PROPOSAL_STATE_PENDING and loop.time() < end:
+            await asyncio.sleep(ASK_AGAIN_S)
             answer = await self.propose(proposal)
         if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
-            raise Failed("a proposal that the operator accepted is ACCEPTED", f"state {answer.state}")
+            waited, self._decides_s = self._decides_s, 0.0
+            state = dr.ProposalState.Name(answer.state)
+            raise Failed("a proposal that the operator accepts is ACCEPTED", f"{state} within {waited:g} s")
         return answer.agreement
 
     async def _peer(self, proposal: Proposal, kind: type[Peer]) -> Peer:
-        answer = await self.propose(proposal)
-        if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
-            raise Failed("a proposal that the operator accepted is ACCEPTED", f"state {answer.state}")
+        sealed = await self._countersigned(proposal)
         try:
-            agreed = agreements.read(answer.agreement, proposal.me.described, self._target.described)
+            agreed = agreements.read(sealed, proposal.me.described, self._target.described)
         except Refusal as refusal:
             raise Failed("a countersigned agreement", str(refusal)) from None
         if agreed.payload != proposal.agreed.payload:

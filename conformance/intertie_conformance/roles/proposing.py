@@ -11,7 +11,7 @@ from intertie.v1 import descriptor_pb2 as ds
 from intertie.v1 import directory_pb2 as dr
 from intertie.v1.agreement_pb2 import Agreement
 from intertie_conformance.grid.identity import Identity
-from intertie_conformance.grid.node import terms
+from intertie_conformance.grid.terms import terms
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
 from intertie_conformance.wire import agreements, descriptors

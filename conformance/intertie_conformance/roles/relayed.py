@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -23,9 +24,10 @@ from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.grid.link import Phase
 from intertie_conformance.grid.streams import GrpcStream
+from intertie_conformance.roles import ordering
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.shop import DIAL_S, Door, Shop
-from intertie_conformance.verdicts import Failed, fail
+from intertie_conformance.verdicts import Absent, Failed, fail
 from intertie_conformance.wire import amounts, ids
 from intertie_conformance.wire.build import entry, event
 from intertie_conformance.wire.digests import salted
@@ -39,21 +41,29 @@ K = pb.EntryKind
 AT_ONCE: Final = 4
 """Executors whose peerings are accepted together."""
 DEADLINE_MS: Final = 20_000
+ALONE: Final = "the target advertises no origin but itself and takes no order for another: it does not relay"
 
 
 _DEAF: WeakSet[Peerings] = WeakSet()
 """Where the target has not dialled a peer that waited for it."""
+_ALONE: WeakSet[Peerings] = WeakSet()
+"""Where the target has been seen not to relay."""
 
 
 class Executor(Shop):
     """A provider behind the target; its link stays up from check to check."""
 
     def setup(self, door: Door) -> None:
-        """Furnish it: the conformance offers, and one that is charged on completion."""
+        """Furnish it: the conformance offers, one that is charged on completion, one without a price an order."""
         super().setup(door)
         whole = Offer.FromString(self.offered["conformance/echo"].data)
         whole.name, whole.charge_on = "suite/whole", CHARGE_ON_COMPLETION
         self.offered[whole.name] = Offered.of(whole.SerializeToString())
+        plain = Offer.FromString(self.offered["conformance/meter"].data)
+        plain.name = "suite/plain"
+        del plain.prices[:]
+        plain.prices.add(unit="llm.output.token", num=1, den=10)
+        self.offered[plain.name] = Offered.of(plain.SerializeToString())
 
     def begin_on(self, stream: GrpcStream) -> None:
         """The target has dialled; the stream outlives the check."""
@@ -126,13 +136,13 @@ async def executors(stage: Stage, count: int, **terms: Any) -> list[Executor]:
     return made
 
 
-async def executor(stage: Stage, *, inline_bytes: int = 0, **terms: Any) -> Executor:
+async def executor(stage: Stage, *, limits: Mapping[str, int] | None = None, **terms: Any) -> Executor:
     """An executor whose link is up and that sells; with changed terms or limits always a new one."""
-    if terms or inline_bytes:
+    if terms or limits:
         (shop,) = await executors(stage, 1, **terms)
         shop.spoiled = True
-        if inline_bytes:
-            await shop.declare(inline_bytes=inline_bytes)
+        if limits:
+            await shop.declare(**limits)
     else:
         idle = _IDLE.setdefault(stage.peerings, [])
         async with _TURNS.setdefault(stage.peerings, asyncio.Lock()):
@@ -297,10 +307,8 @@ class Chain:
 
     async def end(self, passed: Passed) -> pb.Charge:
         """The executor claims one order, done; returns what the payer is charged."""
-        from intertie_conformance.roles.ordering import expect_charged
-
         self.shop.charge(self.shop.claim(passed.seq, {"order": 1}))
-        return await expect_charged(self.payer, passed.above)
+        return await ordering.expect_charged(self.payer, passed.above)
 
     async def still_relays(self) -> None:
         """The positive control: an echo is passed on, done, charged and agreed on both links."""
@@ -314,14 +322,34 @@ class Chain:
         await self.shop.expect_signed()
 
 
+async def require_relaying(payer: Peer, shop: Executor) -> None:
+    """Probe a target that has not advertised what it could sell on. Raises: Absent if it honestly does not relay.
+
+    It does not if it advertises no origin but itself, and rejects an order for what it was told of.
+    """
+    if set(payer.routes) != {payer.peer.fingerprint}:
+        return
+    foreign = shop.offered["conformance/echo"].digest
+    fact = await ordering.end_of(payer, await ordering.order(payer, "echo", {}, offer_digest=foreign))
+    if fact.entry.reject.problem.reason in ("OFFER_UNKNOWN", "PRICE_CHANGED"):
+        _ALONE.add(payer.stage.peerings)
+        raise Absent(ALONE)
+
+
 async def chain(stage: Stage, *, payer: Peer | None = None, shop: Executor | None = None, **terms: Any) -> Chain:
-    """A payer and an executor, both up; `terms` change the payer's peering. Raises: Failed."""
+    """A payer and an executor, both up; `terms` change the payer's peering. Raises: Failed, Absent."""
+    if stage.peerings in _ALONE:
+        raise Absent(ALONE)
     above = payer or await stage.peer(**terms)
     if above.phase is not Phase.OPEN:
         await above.up()
     behind = shop or await executor(stage)
     made = Chain(stage, above, behind)
-    await made.known()
+    try:
+        await made.known()
+    except Failed:
+        await require_relaying(above, behind)
+        raise
     return made
 
 

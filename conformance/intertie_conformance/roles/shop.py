@@ -18,20 +18,20 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Payload
-from intertie.v1.metering_pb2 import ENERGY_METHOD_UNKNOWN, Energy, UsageLine
-from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
+from intertie.v1.record_pb2 import RecordProof
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
 from intertie_conformance.grid import catalog
 from intertie_conformance.grid.account import ME, THEM, Hold
 from intertie_conformance.grid.identity import Identity, now_ms
 from intertie_conformance.grid.link import Phase
-from intertie_conformance.grid.ports import Credentials, PeerFace, close_server, serve
+from intertie_conformance.grid.ports import PeerFace, close_server
 from intertie_conformance.grid.streams import GrpcStream
-from intertie_conformance.roles.consumer import Consumer, invocation
+from intertie_conformance.roles.customer import invocation
+from intertie_conformance.roles.goods import listen, prove, record
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.target import Target
 from intertie_conformance.verdicts import fail
-from intertie_conformance.wire import amounts, records
+from intertie_conformance.wire import amounts
 from intertie_conformance.wire.build import entry, event
 from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.keys import Key
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from intertie_conformance.stage import Stage
 
 K = pb.EntryKind
+LIST_S = 10.0
+"""How long a target may take until it lists what was advertised over a new link."""
 DIAL_S = 12.0
 """How long a target may take until it dials again."""
 
@@ -51,7 +53,6 @@ class Door:
 
     def __init__(self, me: Identity, target: Target) -> None:
         self.me = me
-        self.address = ""
         self.shop: Shop | None = None
         self._target = target
         self._early: list[tuple[GrpcStream, bytes]] = []
@@ -59,18 +60,13 @@ class Door:
 
     async def open(self, host: str) -> None:
         """Listen, and put the address into the own descriptor."""
-        face = PeerFace(self)
-        credentials = Credentials(self.me, self.admitted)
-        self._server, port = await serve(
-            f"{host}:0", credentials.server(), lambda s: s.add_generic_rpc_handlers((face.handler(),))
-        )
-        self.address = f"{host}:{port}"
-        self.me.describe("", self.address)
+        self._server = await listen(self.me, self, PeerFace(self), host)
 
     async def close(self) -> None:
-        """Stop listening."""
-        if self._server is not None:
-            await close_server(self._server)
+        """Stop listening; idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            await close_server(server)
 
     def admitted(self) -> list[bytes]:
         """The target alone."""
@@ -152,7 +148,6 @@ class Shop(Peer):
         self.door = door
         self.offered = {o.message.name: o for o in catalog.conformance_offers(self.me.fingerprint)}
         self._epoch = 0
-        self._consumer: Consumer | None = None
 
     # -- streams ----------------------------------------------------------------------------------
 
@@ -172,15 +167,13 @@ class Shop(Peer):
         await self.wait_dialled()
         await self.wait(lambda: self.phase is Phase.OPEN, "an open link that the target has dialled")
         self.sell()
-        self._consumer = self._consumer or Consumer(self.stage)
-        await self._consumer.offer(self.ref("echo"))
+        await self.stage.customer.expect_listed(self.ref("echo"), seconds=LIST_S)
         self.stage.saw("the target dialled, opened, and lists the suite's offers")
         return self
 
     async def serve(self, stage: Stage) -> None:
         """Serve a check, the first or a later one."""
         self.stage, self.spoiled, self.answers, self.judges = stage, False, True, True
-        self._consumer = Consumer(stage)
         if self.door.shop is None:
             self.door.enter(self)
         if self.phase is not Phase.OPEN or not self._epoch:
@@ -202,12 +195,6 @@ class Shop(Peer):
         self.door.shop = None
         await super().leave()
         await self.door.close()
-
-    @property
-    def consumer(self) -> Consumer:
-        """The suite's consumer at the target."""
-        assert self._consumer is not None, "the shop is not up"
-        return self._consumer
 
     def sell(self, **changes: Any) -> None:
         """Write a tariff and advertise the offers; `changes` replace fields of the tariff."""
@@ -233,7 +220,7 @@ class Shop(Peer):
         """Have the suite's consumer call an offer of this shop; returns once the order is here."""
         before = {fact.seq for fact in self.facts}
         wanted = invocation(self.ref(name), value, **changes)
-        call = asyncio.create_task(self.consumer.call(wanted))
+        call = asyncio.create_task(self.stage.customer.run(wanted))
 
         def found() -> int:
             orders = (f.seq for f in self.facts if f.entry.kind == K.ENTRY_KIND_ORDER and f.seq not in before)
@@ -268,22 +255,10 @@ class Shop(Peer):
 
     def proof(self, seq: int, usage: Mapping[str, int], *, key: Key | None = None, **changes: Any) -> RecordProof:
         """The own signed record of an order, but for the changes."""
-        order, now = self.hold(seq).order, now_ms()
-        fields: dict[str, Any] = {
-            "executor": self.me.fingerprint,
-            "nonce": order.nonce,
-            "offer_digest": order.offer_digest,
-            "input_digest": order.input.digest,
-            "output_digest": salted(order.nonce, self.output(seq)),
-            "state": TASK_STATE_COMPLETED,
-            "usage": [UsageLine(unit=unit, quantity=usage[unit]) for unit in sorted(usage) if usage[unit]],
-            "energy": Energy(method=ENERGY_METHOD_UNKNOWN),
-            "started_at": now,
-            "ended_at": now,
-        }
-        record = ExecutionRecord(**{**fields, **changes})
-        data = record.SerializeToString(deterministic=True)
-        return records.prove([data], record.executor, now, key or self.me.key)[0]
+        order = self.hold(seq).order
+        digest = salted(order.nonce, self.output(seq))
+        made = record(self.me, order, usage, **{"output_digest": digest, **changes})
+        return prove(made, self.me, key, made.executor)
 
     def output(self, seq: int) -> bytes:
         """What the shop answers to an order: its input."""

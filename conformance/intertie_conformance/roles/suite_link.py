@@ -10,6 +10,7 @@ import grpc
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement, OriginRoute
 from intertie.v1.event_pb2 import Event
+from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.identity import Identity, now_ms
 from intertie_conformance.grid.link import Link
 from intertie_conformance.grid.logs import Fact
@@ -105,6 +106,13 @@ class SuiteLink(Link):
         self.memory = {}
         self._now = stream
         self.stage.keep(stream)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no order is open and the target has acknowledged everything: nothing will come of what was."""
+        account = self.logs.account
+        idle = not account.open(ME) and not account.open(THEM)
+        return idle and account.acked[THEM] == self.logs.seq(ME)
 
     def knows(self, stream: GrpcStream) -> bool:
         """Whether a stream that is not the present one is watched."""
@@ -267,7 +275,16 @@ class SuiteLink(Link):
             return f"close {self.closed}: {self.close_message}"
         if self._now is not None and self._now.error is not None:
             return f"the call ended: {said(self._now.error)}"
-        return "the stream ended without a word" if self._over() else otherwise
+        return "the stream ended without a word" if self._over() else otherwise + self._elsewhere()
+
+    def _elsewhere(self) -> str:
+        """What explains silence: signatures of the target that name no session of this link."""
+        named = {frame.signature.session for frame in self.frames if frame.HasField("signature")} - {self.session}
+        if self.confirmed or not named:
+            return ""
+        dialler = "suite" if self.dialled else "target"
+        wrong = ", ".join(sorted(session.hex() for session in named))
+        return f"; the target signs in session {wrong}, this one is {self.session.hex()} (the {dialler} has dialled)"
 
 
 class _Traced:

@@ -26,6 +26,9 @@ from intertie_conformance.wire.descriptors import Described, read_chain
 from intertie_conformance.wire.refusal import Refusal
 
 STOP_S: Final = 10.0
+DYING_S: Final = 0.5
+MEET_S: Final = 10.0
+"""How long the first answer may take."""
 
 
 class Unreachable(Exception):
@@ -56,6 +59,15 @@ class Target:
         """The target's name."""
         return self.described.grid
 
+    async def ended(self, within_s: float = 0.0) -> str:
+        """How the process that the suite has started has ended, "" if it runs; waits a little for its end."""
+        if self._process is None:
+            return ""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), within_s)
+        status = self._process.returncode
+        return "" if status is None else f"the target's process has ended with status {status}"
+
     @property
     def peer_address(self) -> str:
         """Its peer port."""
@@ -69,7 +81,7 @@ class Target:
             await self._start()
         self.certificate = await self._shown()
         try:
-            answer = await self.directory().GetDescriptor(dr.GetDescriptorRequest(), timeout=self.suite.answer_s)
+            answer = await self.directory().GetDescriptor(dr.GetDescriptorRequest(), timeout=MEET_S)
             self.chain = list(answer.descriptors)
             self.described = read_chain(self.chain)
         except grpc.aio.AioRpcError as error:
@@ -87,13 +99,19 @@ class Target:
             start_new_session=True,
         )
         assert self._process.stdout is not None
+        line = b""
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), self.table.start_s)
             said = msgspec.json.decode(line, type=dict[str, Any])
             self.table = msgspec.convert({**msgspec.structs.asdict(self.table), **said}, TargetTable)
-        except (TimeoutError, msgspec.MsgspecError) as error:
+        except TimeoutError:
             await self.stop()
-            raise Unreachable(f"the command did not say how it is reached: {error!r}") from None
+            raise Unreachable(f"the command did not say within {self.table.start_s:g} s how it is reached") from None
+        except msgspec.MsgspecError as error:
+            ended = await self.ended(DYING_S)
+            await self.stop()
+            shown, why = line.decode(errors="replace")[:200], error if line else ended
+            raise Unreachable(f"how it is reached: the command's first line is {shown!r}: {why}") from None
 
     async def _shown(self) -> bytes:
         host, _, port = self.table.public.rpartition(":")

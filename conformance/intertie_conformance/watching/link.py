@@ -6,6 +6,7 @@ from intertie.v1 import link_pb2 as lk
 from intertie_conformance.passive import Sight, passive
 from intertie_conformance.registry import LIMITS
 from intertie_conformance.wire import envelope
+from intertie_conformance.wire.build import size_of
 from intertie_conformance.wire.refusal import Refusal
 
 
@@ -122,3 +123,12 @@ def few_entries(sight: Sight) -> str | None:
         return None
     count = len(sight.frame.entries) + len(sight.frame.returned)
     return "" if count <= LIMITS["frame_entries"].maximum else f"a frame with {count} entries"
+
+
+@passive("IT-LNK-124")
+def events_fit(sight: Sight) -> str | None:
+    """No event is larger than every link takes."""
+    if sight.frame is None or not sight.frame.events:
+        return None
+    largest = max(map(size_of, sight.frame.events))
+    return "" if largest <= LIMITS["event_bytes"].maximum else f"an event of {largest} bytes"

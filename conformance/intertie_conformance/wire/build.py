@@ -16,3 +16,11 @@ def entry(kind: int, **fields: Any) -> pb.Entry:
 def event(**fields: Any) -> Event:
     """An event."""
     return Event(**fields)
+
+
+def size_of(event: Event) -> int:
+    """Bytes of an event as limits and credit count it: `order_seq` left out."""
+    bare = Event()
+    bare.CopyFrom(event)
+    bare.order_seq = 0
+    return bare.ByteSize()

@@ -17,14 +17,14 @@ SPKI_PREFIX: Final = bytes.fromhex("302a300506032b6570032100")
 SPKI_BYTES: Final = 44
 IDENTITY_POINT: Final = SPKI_PREFIX + b"\x01" + bytes(31)
 """A public key of small order: any holder of it could repudiate everything that it "signed"."""
+P: Final = 2**255 - 19
+"""Order of the field of the curve."""
 _SMALL_ORDER: Final = frozenset(
     bytes.fromhex(y)
     for y in (
         "00" * 32,
         "01" + "00" * 31,
         "ec" + "ff" * 30 + "7f",
-        "ed" + "ff" * 30 + "7f",
-        "ee" + "ff" * 30 + "7f",
         "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
         "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
     )
@@ -55,8 +55,11 @@ def parse_public(spki: bytes) -> Ed25519PublicKey:
     raw = spki[len(SPKI_PREFIX) :]
     if len(spki) != SPKI_BYTES or not spki.startswith(SPKI_PREFIX):
         raise Refusal("DESCRIPTOR_INVALID", "A key is no Ed25519 key in SubjectPublicKeyInfo form.")
-    if raw[:31] + bytes([raw[31] & 0x7F]) in _SMALL_ORDER:
+    y = raw[:31] + bytes([raw[31] & 0x7F])
+    if y in _SMALL_ORDER:
         raise Refusal("DESCRIPTOR_INVALID", "A key is a point of small order.")
+    if int.from_bytes(y, "little") >= P:
+        raise Refusal("DESCRIPTOR_INVALID", "A key is not the canonical encoding of a point.")
     return Ed25519PublicKey.from_public_bytes(raw)
 
 

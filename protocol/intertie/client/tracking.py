@@ -9,11 +9,10 @@ from typing import Final
 from intertie.client.events import Cursor, Ended, InvocationItem, Progress, decode
 from intertie.client.results import CallResult, InvocationError
 from intertie.errors import IntertieError
-from intertie.registry import LIMITS
 from intertie.v1.event_pb2 import Event
 from intertie.v1.invocation_pb2 import Invocation, Outcome, SubscribeRequest
 
-MAX_UNREAD_BYTES: Final = LIMITS["event_credit"].maximum
+MAX_UNREAD_BYTES: Final = 16 << 20
 """No node may have more bytes of durable events on the way than this; also the most that a call gathers."""
 
 

@@ -516,7 +516,7 @@ class Charge(_message.Message):
 
     @_builtins.property
     def problem(self) -> _envelope_pb2.Problem:
-        """Why it failed; set only if final and the state is FAILED."""
+        """Why it failed or was stopped; set only if final and the state is FAILED or CANCELED."""
 
     def __init__(
         self,

@@ -89,7 +89,7 @@ class Payload(_message.Message):
     media_type: _builtins.str
     """What the bytes are, e.g. "application/json"; set by whoever made the payload."""
     data: _builtins.bytes
-    """The bytes themselves. At most the inline limit of `Open` (16 KiB by default)."""
+    """The bytes themselves. At most 16 KiB in events; an input has at most the inline limit of `Open`."""
     def __init__(
         self,
         *,

@@ -173,7 +173,7 @@ class Chunk(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def payload(self) -> _envelope_pb2.Payload:
-        """At most the inline limit of the link."""
+        """At most 16,384 bytes."""
 
     def __init__(
         self,

@@ -350,19 +350,16 @@ class Limits(_message.Message):
     INPUT_BYTES_FIELD_NUMBER: _builtins.int
     ORDERS_FIELD_NUMBER: _builtins.int
     HOPS_FIELD_NUMBER: _builtins.int
-    EVENT_CREDIT_FIELD_NUMBER: _builtins.int
     frame_bytes: _builtins.int
     """Largest frame in bytes."""
     inline_bytes: _builtins.int
-    """Largest inline payload in bytes."""
+    """Largest input beside an order, in bytes."""
     input_bytes: _builtins.int
     """Largest input in bytes."""
     orders: _builtins.int
     """Most open orders that the other side may have on this link."""
     hops: _builtins.int
     """Longest path."""
-    event_credit: _builtins.int
-    """First byte credit of each invocation's events."""
     def __init__(
         self,
         *,
@@ -371,11 +368,10 @@ class Limits(_message.Message):
         input_bytes: _builtins.int = ...,
         orders: _builtins.int = ...,
         hops: _builtins.int = ...,
-        event_credit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_credit", b"event_credit", "frame_bytes", b"frame_bytes", "hops", b"hops", "inline_bytes", b"inline_bytes", "input_bytes", b"input_bytes", "orders", b"orders"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame_bytes", b"frame_bytes", "hops", b"hops", "inline_bytes", b"inline_bytes", "input_bytes", b"input_bytes", "orders", b"orders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

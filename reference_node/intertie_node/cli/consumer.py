@@ -89,7 +89,7 @@ def _search(text: str, reach: Reach, limit: int, after: str, as_json: bool) -> N
     if as_json:
         show_json(page)
         return
-    columns = ("offer", "kind", "price", "way", "description")
+    columns = ("offer", "kind", "price, minor units", "way", "description")
     show_table(columns, map(brief, page.items), empty="no offers", next_page=page.next)
 
 

@@ -99,10 +99,11 @@ def _view(status: InvocationStatus) -> InvocationView:
 def _show_table(page: Page[InvocationView]) -> None:
     from intertie_node.cli.showing import show_table, when
 
+    named = any(view.caller for view in page.items)  # one's own have no caller but oneself
     rows = [
         (
             view.id,
-            ("order of " if view.is_order else "") + view.caller,
+            *([("order of " if view.is_order else "") + view.caller] if named else []),
             view.offer,
             view.state,
             str(view.charge),
@@ -112,7 +113,8 @@ def _show_table(page: Page[InvocationView]) -> None:
         )
         for view in page.items
     ]
-    columns = ("id", "caller", "offer", "state", ">charge", "created", "ended", "problem")
+    caller = ["caller"] if named else []
+    columns = ("id", *caller, "offer", "state", ">charge, minor units", "created", "ended", "problem")
     show_table(columns, rows, empty="no invocations", next_page=page.next)
 
 

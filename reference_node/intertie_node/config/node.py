@@ -181,9 +181,12 @@ def _contradictions(config: Config) -> Iterator[ConfigError]:
     if known is not None and known.scale != config.asset.scale:
         yield ConfigError("asset.scale", str(config.asset.scale), f"{known.scale}, as {known.name} is registered")
     for key in ("advertise_public", "advertise_peer"):
-        address = getattr(config.listen, key)
+        address, bound = getattr(config.listen, key), getattr(config.listen, key.removeprefix("advertise_"))
         if address is not None and not address.port:
             yield ConfigError(f"listen.{key}", f'"{address}"', "a port above 0")
+        if address is None and not bound.port:  # the descriptor names it, and is signed anew for each change
+            expected = f"a port above 0, unless {key} says how it is reached"
+            yield ConfigError(f"listen.{key.removeprefix('advertise_')}", f'"{bound}"', expected)
     if not 0 < config.relay.share <= 1:
         yield ConfigError("relay.share", f'"{config.relay.share}"', "a part above 0 and at most 1")
     gap = config.relay.tolerated_outage_ms + 2 * config.peering.max_skew_ms

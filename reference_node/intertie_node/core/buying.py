@@ -22,6 +22,7 @@ from intertie_node.core.link import Link
 from intertie_node.core.outputs import check_output
 from intertie_node.core.pair import Fact
 from intertie_node.core.proofs import check_record, owes_record
+from intertie_node.core.rejoining import note_end
 from intertie_node.core.sharing import cost_account
 from intertie_node.core.sinks import OrderSink
 from intertie_node.core.sources import ConsumerSource
@@ -61,7 +62,7 @@ def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
             pass_on(world, link, hold, fx)
         _await_result(world, inv, fx)
     else:
-        note_end(world, link, body.order_seq, end)
+        note_end(world, link, body.order_seq, end, fx)
 
 
 def _await_result(world: World, inv: Invocation, fx: Effects) -> None:
@@ -133,7 +134,7 @@ def on_reject(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
     body = fact.entry.reject
     inv = world.orders.get((link.name, ME, body.order_seq))
     if inv is None:
-        note_end(world, link, body.order_seq, End(TASK_STATE_REJECTED, {}, problem=trimmed(body.problem)))
+        note_end(world, link, body.order_seq, End(TASK_STATE_REJECTED, {}, problem=trimmed(body.problem)), fx)
         return
     inv.source.reject(world, inv, trimmed(body.problem), fx)
     if not isinstance(inv.source, ConsumerSource):
@@ -168,16 +169,9 @@ def expired(world: World, link: Link, hold: Hold, fx: Effects) -> None:
     end = End(TASK_STATE_FAILED, hold.usage_before(INT64_MAX), problem=lost)
     inv = world.orders.get((link.name, ME, hold.seq))
     if inv is None:
-        note_end(world, link, hold.seq, end)
+        note_end(world, link, hold.seq, end, fx)
         return
     inv.source.finish(world, inv, end, fx)
     if hold.credits:
         pass_on(world, link, hold, fx)
     fx.reply(world.forget, inv)
-
-
-def note_end(world: World, link: Link, order_seq: int, end: End) -> None:
-    """Keep how an own order ended whose cause this restored node has not met again yet."""
-    for orphan in world.orphans.values():
-        if (orphan.link, orphan.seq) == (link.name, order_seq):
-            orphan.end = end

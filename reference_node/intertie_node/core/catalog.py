@@ -114,7 +114,7 @@ class Catalog:
         self._own: set[bytes] = set()
         self.routes: dict[RouteKey, Route] = {}
         self.root_versions: dict[bytes, int] = {}
-        """Origin → highest version of a root of its that was ever taken."""
+        """Origin, this grid too → highest version of a root of its that was ever taken."""
         self.refused: dict[str, str] = {}
         """Link → why its last bad advertisement was refused, for operators."""
         self._by_ref: dict[str, bytes] = {}

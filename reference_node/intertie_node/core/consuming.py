@@ -11,9 +11,10 @@ from intertie.v1.invocation_pb2 import InvocationEvent
 from intertie_node.core.catalog import KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.executing import start
+from intertie_node.core.frames import INLINE_BYTES, MAX_EVENT_BYTES, event_size
 from intertie_node.core.holds import Prices, lines_of
 from intertie_node.core.invocations import Invocation, Spec
-from intertie_node.core.placing import best_way, check_place, check_room, check_size, draft, first_grant, place
+from intertie_node.core.placing import best_way, check_place, check_room, check_texts, draft, first_grant, place
 from intertie_node.core.sinks import OrderSink, Rate
 from intertie_node.core.sources import ConsumerSource, Subscriber
 from intertie_node.core.tasks import TaskSignal
@@ -93,7 +94,7 @@ def _order(world: World, inv: Invocation, offer: KnownOffer, source: ConsumerSou
     way = best_way(world, offer, fx.now)
     _check_price(way.prices, spec.max_charge)
     grant = source.grant = first_grant(offer, spec.max_charge, spec.grant)
-    check_size(spec, way.link.their_limits.inline_bytes)
+    check_texts(spec)
     check_room(world, way.link, spec.max_charge, grant)
     order = draft(world, inv, way, spec.id, spec.max_charge, grant, spec.deadline, fx.now)
     world.books.reserve(spec.caller, spec.max_charge)
@@ -129,8 +130,8 @@ def _check_price(prices: Prices, max_charge: int) -> None:
 def _spec(world: World, account: str, request: Request, offer: KnownOffer, digest: bytes, now: int) -> Spec:
     settings = world.settings
     data, timeout = request.input.data, request.timeout_ms or DEFAULT_TIMEOUT_MS
-    if len(data) > settings.inline_bytes:
-        raise IntertieError("INPUT_TOO_LARGE", f"Inputs may have {settings.inline_bytes} bytes; this has {len(data)}.")
+    if len(data) > INLINE_BYTES:
+        raise IntertieError("INPUT_TOO_LARGE", f"Inputs may have {INLINE_BYTES} bytes; this has {len(data)}.")
     if not 0 < timeout <= settings.max_timeout_ms:
         raise IntertieError("DEADLINE_TOO_LONG", f"timeout_ms must lie between 1 and {settings.max_timeout_ms}.")
     if request.max_charge < 0 or not 0 <= request.first_grant <= request.max_charge:
@@ -188,14 +189,13 @@ def send_input(world: World, inv: Invocation, reply: InputReply, fx: Effects) ->
 
     Raises: IntertieError INVALID_ARGUMENT if nothing is asked, INPUT_TOO_LARGE.
     """
-    limit = world.settings.inline_bytes
-    if isinstance(inv.sink, OrderSink):
-        limit = min(limit, inv.sink.link.their_limits.inline_bytes)
-    if len(reply.payload.data) > limit:
-        raise IntertieError("INPUT_TOO_LARGE", f"A reply may have {limit} bytes; this has {len(reply.payload.data)}.")
+    size, event = len(reply.payload.data), Event(input_reply=reply)
+    if size > INLINE_BYTES or event_size(event) > MAX_EVENT_BYTES:
+        message = f"A reply may have {INLINE_BYTES} bytes, its event {MAX_EVENT_BYTES}; this reply has {size}."
+        raise IntertieError("INPUT_TOO_LARGE", message, size=str(size), limit=str(INLINE_BYTES))
     if inv.ended or inv.sink is None or not reply.request or (inv.asked and reply.request > inv.asked):
         raise IntertieError("INVALID_ARGUMENT", "The invocation has ended or has not asked for this input.")
-    inv.sink.answer(world, inv, Event(input_reply=reply), fx)
+    inv.sink.answer(world, inv, event, fx)
 
 
 def cancel(world: World, inv: Invocation, comment: str, fx: Effects) -> None:

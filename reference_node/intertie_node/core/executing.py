@@ -17,8 +17,9 @@ from intertie.v1.task_pb2 import TaskState as T
 from intertie_node.core.catalog import ORDER_UNIT, KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.energy import energy_of
+from intertie_node.core.frames import INLINE_BYTES
 from intertie_node.core.invocations import End, Invocation
-from intertie_node.core.sinks import LocalSink, inline_bytes
+from intertie_node.core.sinks import LocalSink
 from intertie_node.core.tasks import SIGNAL_OF_END, TaskSignal
 from intertie_node.core.work import StartWork, StopWork
 from intertie_node.core.world import World, problem
@@ -145,11 +146,10 @@ def completed(
 
 def _stream_large(world: World, inv: Invocation, sink: LocalSink, output: Payload, fx: Effects) -> bytes:
     """Send ahead what a result has no room for; returns the rest."""
-    limit = inline_bytes(world, inv) - 512
     data = output.data
-    while len(data) > limit:
-        sink.chunk(world, inv, Payload(media_type=output.media_type, data=data[:limit]), fx)
-        data = data[limit:]
+    while len(data) > INLINE_BYTES:
+        sink.chunk(world, inv, Payload(media_type=output.media_type, data=data[:INLINE_BYTES]), fx)
+        data = data[INLINE_BYTES:]
     return data
 
 

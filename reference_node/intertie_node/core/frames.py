@@ -3,32 +3,21 @@
 from intertie.registry import LIMITS
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement
-from intertie.v1.envelope_pb2 import Problem
-from intertie.v1.event_pb2 import Event, Gap
+from intertie.v1.event_pb2 import Event
 
 MAX_FRAME_ENTRIES = LIMITS["frame_entries"].maximum
+MAX_EVENT_BYTES = LIMITS["event_bytes"].maximum
+INLINE_BYTES = LIMITS["inline_bytes"].minimum
+"""Payload that every grid takes, whatever it declares."""
 OVERHEAD = 512
 """Bytes of a frame kept free for its signature and counters."""
 ITEM_OVERHEAD = 16
 
 
-def fitting(event: Event, inline_bytes: int) -> Event | None:
-    """What is sent of an event to a side that takes so many bytes inline: twice that is its largest event.
-
-    In place of a durable event beyond it stands a gap without end: its reader cannot have the whole output any more.
-    Any other is left out.
-    """
-    size = event.ByteSize()
-    if size <= 2 * inline_bytes:
-        return event
-    if not event.number:
-        return None
-    why = Problem(
-        reason="PAYLOAD_TOO_LARGE",
-        message=f"Event {event.number} is larger than the way to its reader takes.",
-        metadata={"size": str(size), "limit": str(2 * inline_bytes)},
-    )
-    return Event(order_seq=event.order_seq, at=event.at, gap=Gap(first=event.number, problem=why))
+def event_size(event: Event) -> int:
+    """Bytes of an event, `order_seq` left out: what limits and byte credit count, the same on every link."""
+    seq = event.order_seq
+    return event.ByteSize() - (1 + -(-seq.bit_length() // 7) if seq else 0)
 
 
 class Outbox:

@@ -15,6 +15,7 @@ from intertie.v1.event_pb2 import Event
 from intertie_node.core import buying, executing, routing, selling
 from intertie_node.core.catalog import KnownOffer
 from intertie_node.core.effects import Effects
+from intertie_node.core.frames import MAX_EVENT_BYTES, event_size
 from intertie_node.core.invocations import Invocation
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -98,16 +99,15 @@ class Grid:
         elif connection is not link.connection or link.phase in (Phase.DOWN, Phase.OPENING):
             raise IntertieError("UNEXPECTED_FRAME", "Frames other than Open come only after both Opens.")
         else:
-            if len(data) > self.world.max_event_bytes:
+            if len(data) > MAX_EVENT_BYTES:
                 self._check_events(frame)
             self._heard(link, frame, fx)
 
     def _check_events(self, frame: lk.Frame) -> None:
-        """An event must fit a frame of the next hop: relays pass it on whole. Raises: PAYLOAD_TOO_LARGE."""
-        limit = self.world.max_event_bytes
-        for event in frame.events:
-            if event.ByteSize() > limit:
-                raise IntertieError("PAYLOAD_TOO_LARGE", f"An event has {event.ByteSize()} bytes; {limit} are allowed.")
+        """No event is larger than every link takes: relays pass it on whole. Raises: PAYLOAD_TOO_LARGE."""
+        size = max(map(event_size, frame.events), default=0)
+        if size > MAX_EVENT_BYTES:
+            raise IntertieError("PAYLOAD_TOO_LARGE", f"An event has {size} bytes; {MAX_EVENT_BYTES} are allowed.")
 
     def _open(self, link: Link, connection: Any, frame: lk.Frame, fx: Effects) -> None:
         answers_mine = connection is link.connection and link.phase is Phase.OPENING
@@ -265,7 +265,7 @@ class Grid:
     def set_offers(self, offers: Sequence[KnownOffer], fx: Effects) -> None:
         """Replace this grid's own offers."""
         self.world.catalog.set_own(offers)
-        self._told.renew(self.world, fx.now)
+        self._told.renew(self.world, fx)
 
     def offers_fetched(self, offers: Sequence[KnownOffer], fx: Effects) -> None:
         """Offers of other origins have been fetched and checked against their digests."""
@@ -273,7 +273,7 @@ class Grid:
 
     def _advertise(self, link: Link, fx: Effects) -> None:
         if fx.now >= self._told.renew_at:
-            self._told.renew(self.world, fx.now)
+            self._told.renew(self.world, fx)
         epoch = self._epochs[link.name] = self._epochs.get(link.name, 0) + 1
         routing.advertise(self.world, link, self._told, epoch, fx)
 

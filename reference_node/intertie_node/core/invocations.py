@@ -60,6 +60,14 @@ class End(Struct, frozen=True, gc=False):
     record: ExecutionRecord | None = None
     """The proven record, decoded; where it is missing it is read from the proof."""
 
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """The usage, and what the record counts besides: units that the order below does not price."""
+        if self.proof is None:
+            return self.usage
+        record = self.record or ExecutionRecord.FromString(self.proof.record)
+        return {**{line.unit: line.quantity for line in record.usage}, **self.usage}
+
 
 OrderKey = tuple[str, int, int]
 """(name of the link, payer as ME or THEM, seq of the order)."""

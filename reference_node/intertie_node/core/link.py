@@ -14,7 +14,7 @@ from intertie.v1 import link_pb2 as lk
 from intertie.v1.event_pb2 import Event
 from intertie_node.core.books import LinkAccounts
 from intertie_node.core.effects import Effects
-from intertie_node.core.frames import MAX_FRAME_ENTRIES, OVERHEAD, Outbox, fitting
+from intertie_node.core.frames import MAX_FRAME_ENTRIES, OVERHEAD, Outbox
 from intertie_node.core.holds import Hold
 from intertie_node.core.ledger import ME, THEM, LinkTerms, Load
 from intertie_node.core.link_rows import LinkRows, Stored
@@ -106,15 +106,20 @@ class Link:
         """Whether entries may be appended now."""
         return self.rows.writable
 
+    @property
+    def settled(self) -> bool:
+        """Whether no hold is open, and each side has acknowledged the other's whole log."""
+        mine, theirs = self.pair.logs
+        return not any(lane.open for lane in self.ledger.lanes) and self.ledger.acked == [theirs.seq, mine.seq]
+
     def room(self, payer: int) -> int:
         """How much more may be granted under `max_unagreed`, minor units."""
         return max(0, self.terms.max_unagreed[payer] - self.ledger.lanes[payer].unagreed)
 
     def say(self, event: Event) -> None:
-        """Send an event if the link is open, as far as the other side takes its size (`frames.fitting`)."""
+        """Send an event if the link is open."""
         if self.phase is Phase.OPEN:
-            sent = fitting(event, self.their_limits.inline_bytes)
-            self.outbox.events.extend([sent] if sent is not None else [])
+            self.outbox.events.append(event)
 
     def append(self, entry: pb.Entry, fx: Effects, data: bytes = b"") -> int:
         """Append an own entry, with the input that travels beside it; returns its seq.

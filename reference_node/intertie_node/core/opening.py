@@ -144,10 +144,8 @@ class Obeyed(Struct, frozen=True):
 
     frame_bytes: int
     inline_bytes: int
-    input_bytes: int
     orders: int
     hops: int
-    event_credit: int
 
 
 def obeyed(limits: lk.Limits) -> Obeyed:

@@ -189,13 +189,14 @@ def check_place(allowed: Sequence[str], place: str) -> None:
         raise IntertieError("POLICY_VIOLATION", f"The work would be done in {place or 'an unstated place'}.")
 
 
-def check_size(spec: Spec, inline_bytes: int) -> None:
-    """Check, before anything is reserved, that an order will fit an entry and its input a frame.
-
-    Raises: IntertieError INPUT_TOO_LARGE, PAYLOAD_TOO_LARGE.
-    """
+def check_input(spec: Spec, inline_bytes: int) -> None:
+    """Check that the next grid takes an input of this size. Raises: IntertieError INPUT_TOO_LARGE."""
     if len(spec.input) > inline_bytes:
         raise IntertieError("INPUT_TOO_LARGE", f"Inputs may have {inline_bytes} bytes on this way.")
+
+
+def check_texts(spec: Spec) -> None:
+    """Check, before anything is reserved, that an order will fit an entry. Raises: IntertieError PAYLOAD_TOO_LARGE."""
     texts = (*spec.path, *spec.actors, *spec.places, spec.session, spec.group, spec.media_type)
     if 4 * len("".join(texts)) + 8 * len(texts) > MAX_TEXT_BYTES:
         raise IntertieError("PAYLOAD_TOO_LARGE", "The order's path, actors, places, session and group are too long.")

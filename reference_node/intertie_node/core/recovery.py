@@ -18,7 +18,7 @@ from intertie_node.core.invocations import Invocation, Sink, Source, Spec, unpac
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.pair import Fact
-from intertie_node.core.rejoining import order_of
+from intertie_node.core.rejoining import keep_orphan, order_of
 from intertie_node.core.sinks import LocalSink, OrderSink, Rate
 from intertie_node.core.sources import ConsumerSource, OrderSource
 from intertie_node.core.tasks import SIGNAL_OF_END, TaskSignal
@@ -161,7 +161,7 @@ def _adopt_order(world: World, link: Link, fact: Fact, fx: Effects) -> None:
     world.at(hold.terms.claim_until, "expire", f"{link.name}:{fact.seq}")
     account = account_of(world, order.account)
     if not account:
-        world.orphans[order.id] = Orphan(link.name, fact.seq)
+        keep_orphan(world, order.id, Orphan(link.name, fact.seq), fx)
         return
     offer = world.catalog.offers.get(order.offer_digest)
     prices = tuple((line.unit, line.num, line.den) for line in order.prices)

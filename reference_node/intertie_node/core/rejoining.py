@@ -2,20 +2,48 @@
 
 A node restored from an older copy meets an upstream order anew, and learns from its other links, in whatever
 order they open, whether it had placed an order for it: the downstream id follows from the upstream entry. Until
-every link has opened once, an order that this process did not see being written is not decided.
+every link has opened once, an order that this process did not see being written is not decided. What has come back
+is durable until it is joined: the upstream order may come after another restart.
 """
+
+import msgspec
 
 from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import HoldState
-from intertie_node.core.invocations import Invocation
+from intertie_node.core.invocations import End, Invocation, packed
 from intertie_node.core.ledger import ME
+from intertie_node.core.link import Link
 from intertie_node.core.placing import kept_rate, relay_order_id
 from intertie_node.core.sinks import OrderSink
 from intertie_node.core.sources import OrderSource
 from intertie_node.core.tasks import TaskSignal
-from intertie_node.core.world import World, problem
+from intertie_node.core.world import Orphan, World, problem
+
+ORPHAN = "orphan/"
+"""Prefix of rows of `settings`: own orders that came back before those for which they had been placed, by id."""
+
+
+def keep_orphan(world: World, order_id: str, orphan: Orphan, fx: Effects) -> None:
+    """Keep an own order until the order for which it was placed is met, also over a restart."""
+    world.orphans[order_id] = orphan
+    row = ORPHAN + order_id
+    fx.changes.put("settings", (row,), (row, msgspec.msgpack.encode((orphan.link, orphan.seq, packed(orphan.end)))))
+
+
+def note_end(world: World, link: Link, order_seq: int, end: End, fx: Effects) -> None:
+    """Keep how an own order ended whose cause this restored node has not met again yet."""
+    for order_id, orphan in world.orphans.items():
+        if (orphan.link, orphan.seq) == (link.name, order_seq):
+            keep_orphan(world, order_id, Orphan(orphan.link, orphan.seq, end), fx)
+
+
+def _orphan_of(world: World, order_id: str) -> Orphan | None:
+    """The own order with this id that came back, if its log holds it again."""
+    orphan = world.orphans.get(order_id)
+    hold = world.links[orphan.link].ledger.find(ME, orphan.seq) if orphan is not None else None
+    return orphan if hold is not None and hold.terms.id == order_id else None
 
 
 def keep_back(world: World, inv: Invocation, order: pb.Order, fx: Effects) -> bool:
@@ -49,9 +77,12 @@ def _latest(world: World, source: OrderSource, order: pb.Order) -> int:
 
 def rejoin(world: World, inv: Invocation, source: OrderSource, fx: Effects) -> bool:
     """Join an order with the one that this node had placed for it before it was restored; True if there is one."""
-    orphan = world.orphans.pop(relay_order_id(world, inv.spec.created_at, inv.spec.digest), None)
+    order_id = relay_order_id(world, inv.spec.created_at, inv.spec.digest)
+    orphan = _orphan_of(world, order_id)
     if orphan is None:
         return False
+    del world.orphans[order_id]
+    fx.changes.put("settings", (ORPHAN + order_id,), None)
     link, upstream = world.links[orphan.link], source.hold
     down = link.ledger.find(ME, orphan.seq)
     assert upstream is not None and down is not None

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import msgspec
 from msgspec import Struct
 
 from intertie import envelope
@@ -23,6 +24,8 @@ from intertie_node.core.work import FetchOffers
 from intertie_node.core.world import World
 
 ROOT_LIFETIME_MS = 24 * 3_600_000
+ROOT_VERSION = "root version"
+"""Row of `settings`: the highest version of an own root."""
 MAX_PATH = 16
 MAX_ROUTES = 1_024
 """Origins that one link may advertise."""
@@ -33,21 +36,23 @@ class Advertised(Struct):
 
     root: bytes = b""
     """Serialized Envelope of the own catalog root."""
-    root_version: int = 0
     version: int = -1
     """Catalog version that the links have been told."""
     at: int = 0
     renew_at: int = 0
     """When the root is to be signed anew: half of its life has passed then."""
 
-    def renew(self, world: World, now: int) -> None:
+    def renew(self, world: World, fx: Effects) -> None:
         """Sign a root of the own offers as they are.
 
-        Its version is a time, but no earlier than that of the logs: peers take no lower one after a clock was set back.
+        Its version is a time, but beyond every version before and no earlier than the logs, also after a restart:
+        peers take no lower one after a clock was set back.
         """
+        now, taken = fx.now, world.catalog.root_versions
         written = max((link.pair.next_at(now) for link in world.links.values()), default=now)
-        self.root_version = max(written, self.root_version + 1)
-        self.root, self.renew_at = own_root(world, self.root_version, now), now + ROOT_LIFETIME_MS // 2
+        version = taken[world.fingerprint] = max(written, taken.get(world.fingerprint, 0) + 1)
+        fx.changes.put("settings", (ROOT_VERSION,), (ROOT_VERSION, msgspec.msgpack.encode(version)))
+        self.root, self.renew_at = own_root(world, version, now), now + ROOT_LIFETIME_MS // 2
 
 
 def own_root(world: World, version: int, now: int) -> bytes:

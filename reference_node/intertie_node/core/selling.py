@@ -19,9 +19,10 @@ from intertie_node.core.link import Link
 from intertie_node.core.pair import Fact
 from intertie_node.core.placing import (
     best_way,
+    check_input,
     check_place,
     check_room,
-    check_size,
+    check_texts,
     draft,
     first_grant,
     place,
@@ -228,7 +229,8 @@ def _relay(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> Non
     max_charge = rate.down(spec.max_charge)
     grant = first_grant(offer, max_charge, rate.down(spec.grant))
     try:
-        check_size(spec, way.link.their_limits.inline_bytes)
+        check_input(spec, way.link.their_limits.inline_bytes)
+        check_texts(spec)
         check_room(world, way.link, max_charge, grant)
         check_share(world, way.link, inv, max_charge, grant)
         order = draft(world, inv, way, order_id, max_charge, grant, deadline, fx.now)
@@ -316,9 +318,10 @@ def _unwait(world: World, link: Link, inv: Invocation) -> None:
 
 
 def admit_waiting(world: World, link: Link, fx: Effects) -> None:
-    """Admit waiting orders as far as `max_unagreed` has room again."""
+    """Admit waiting orders, the first one first, as far as `max_unagreed` has room again."""
     queue = world.waiting.get(link.name)
-    while queue and link.ledger.lanes[THEM].unagreed <= link.terms.max_unagreed[THEM]:
+    stake = world.at_stake(link) if queue else 0
+    while queue and (stake := stake + world.granted(link, queue[0])) <= link.terms.max_unagreed[THEM]:
         inv = queue.pop(0)
         if inv.ended:
             continue

@@ -12,6 +12,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import ByteCredit, Chunk, Event, Gap, InputReply, Resume
 from intertie_node.core.effects import Effects
+from intertie_node.core.frames import INLINE_BYTES
 from intertie_node.core.holds import Hold, HoldState
 from intertie_node.core.invocations import Invocation, OrderKey
 from intertie_node.core.ledger import ME
@@ -158,11 +159,11 @@ class LocalSink:
         inv.source.deliver(world, inv, event, fx)
 
     def chunk(self, world: World, inv: Invocation, payload: Payload, fx: Effects) -> None:
-        """Send a durable piece of output, in as many events as the way to its reader needs."""
-        data, limit = payload.data, inline_bytes(world, inv)
+        """Send a durable piece of output, in as many events as it needs."""
+        data = payload.data
         self.hash(data)
-        for start in range(0, max(1, len(data)), limit):
-            piece = Payload(media_type=payload.media_type, data=data[start : start + limit])
+        for start in range(0, max(1, len(data)), INLINE_BYTES):
+            piece = Payload(media_type=payload.media_type, data=data[start : start + INLINE_BYTES])
             self.emit(world, inv, Event(chunk=Chunk(payload=piece)), fx)
 
     def hash(self, data: bytes) -> None:
@@ -302,13 +303,6 @@ class OrderSink:
     def credit(self, world: World, inv: Invocation, size: int, fx: Effects) -> None:
         """Pass byte credit on."""
         self.link.say(Event(order_seq=self.seq, byte_credit=ByteCredit(bytes=size)))
-
-
-def inline_bytes(world: World, inv: Invocation) -> int:
-    """Most payload of one event of own work: who asked may take less than this grid's consumers."""
-    order = inv.source.order
-    own = world.settings.inline_bytes
-    return min(own, world.links[order[0]].their_limits.inline_bytes) if order is not None else own
 
 
 def is_last(inv: Invocation, event: Event) -> bool:

@@ -73,7 +73,7 @@ class OrderSource:
         hold = self.hold
         if hold is None:
             return 0
-        if self.link.ledger.lanes[THEM].unagreed <= self.link.terms.max_unagreed[THEM]:
+        if world.at_stake(self.link) <= self.link.terms.max_unagreed[THEM]:
             return self._seen_grant(hold)
         return min(self._seen_grant(hold), max(hold.grants[0][1], hold.charged))
 
@@ -124,7 +124,9 @@ class OrderSource:
 
     def _claim_finally(self, world: World, inv: Invocation, hold: Hold, end: End, fx: Effects) -> End:
         """Claim what the end has used, or no more than before where that was not granted; returns the end claimed."""
-        claimed = quantities(hold.terms.units, end.usage)
+        claimed = quantities(hold.terms.units, end.counted if isinstance(inv.sink, OrderSink) else end.usage)
+        if end.proof is None:  # nothing would prove more
+            claimed, _ = _claimed_before(hold)
         amount = self._within(hold, claimed)
         if amount is None:
             claimed, amount = _claimed_before(hold)

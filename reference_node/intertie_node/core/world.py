@@ -16,6 +16,7 @@ from intertie_node.core.books import Books
 from intertie_node.core.catalog import Catalog, KnownOffer
 from intertie_node.core.effects import Effects
 from intertie_node.core.invocations import End, Invocation, Spec
+from intertie_node.core.ledger import THEM
 from intertie_node.core.link import Link, OwnSide
 from intertie_node.core.pinning import PeerSide
 from intertie_node.core.schedule import Schedule
@@ -45,7 +46,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     tariff_lifetime_ms: int = 3_600_000
     hop_limit: int = 8
     max_input_bytes: int = 1 << 20
-    inline_bytes: int = 16 * 1024
     event_credit: int = 64 * 1024
     max_timeout_ms: int = 3_600_000
     max_invocations: int = 16_384
@@ -127,8 +127,6 @@ class World:
         self.finished: list[tuple[Invocation, End, Energy | None]] = []
         """Own work that ended in this batch: proven and claimed at its end."""
         self.draining = False
-        self.max_event_bytes = 2 * own.limits.inline_bytes
-        """Largest event that is taken from a peer: with its payload it must fit every other peer's frames."""
         self.uses: dict[str, dict[str, Use]] = {}
         """Uses counted in this batch: downstream link → upstream link, "" for consumers."""
         self.ways: dict[tuple[bytes, str], list[Any]] = {}
@@ -141,6 +139,16 @@ class World:
     def fingerprint(self) -> bytes:
         """This grid's fingerprint."""
         return self.own.fingerprint
+
+    def granted(self, link: Link, inv: Invocation) -> int:
+        """The grant of an order of the peer, minor units; 0 once its hold has ended."""
+        hold = link.ledger.holds.get((THEM, inv.source.order[2])) if inv.source.order is not None else None
+        return hold.granted if hold is not None else 0
+
+    def at_stake(self, link: Link) -> int:
+        """What counts against the peer's `max_unagreed`, minor units, orders that wait left out."""
+        waiting = sum(self.granted(link, inv) for inv in self.waiting.get(link.name, ()))
+        return link.ledger.lanes[THEM].unagreed - waiting
 
     # -- invocations ------------------------------------------------------------------------------
 

@@ -10,10 +10,14 @@ import msgspec
 from cryptography import x509
 from msgspec import Struct
 
+from intertie import envelope
 from intertie.descriptors import SigningKey, Statement, VerifiedDescriptor, issue, verify_chain
 from intertie.keys import PrivateKey
+from intertie.v1.agreement_pb2 import Agreement
 from intertie_node.config import Config
 from intertie_node.core.effects import Effects
+from intertie_node.core.ledger import ME
+from intertie_node.core.link_rows import Stored
 from intertie_node.ports import Store
 from intertie_node.services.identity import Identity
 
@@ -51,6 +55,17 @@ def keep_chain(store: Store, chain: Sequence[bytes], now: int) -> None:
     fx = Effects(now)
     fx.changes.put("settings", ("descriptors",), ("descriptors", msgspec.msgpack.encode(list(chain))))
     store.commit(fx.changes)
+
+
+def stating_time(store: Store, now: int) -> int:
+    """When a new version is stated: now, but no earlier than what the grid's keys have signed (ms since the epoch).
+
+    A replaced key is listed until then, and the clock may have been set back since it signed.
+    """
+    written = [msgspec.msgpack.decode(state, type=Stored).logs[ME][3] for _, state in store.all_rows("links")]
+    sealed = [row[4] for row in store.all_rows("peerings")] + [row[5] for row in store.all_rows("proposals")]
+    agreed = [Agreement.FromString(envelope.peek_unverified(each)[1]).proposed_at for each in sealed]
+    return max([now, *written, *agreed])
 
 
 def describe(identity: Identity, stated: Facts, chain: Sequence[bytes], now: int) -> list[bytes]:

@@ -12,6 +12,7 @@ import msgspec
 from intertie import envelope
 from intertie.encoding import parse
 from intertie.errors import IntertieError
+from intertie.registry import ERRORS
 from intertie.v1 import link_pb2 as lk
 from intertie_node.core.catalog import KnownOffer, known_offer
 from intertie_node.core.effects import Effects
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 Submit = Callable[[Callable[[Effects], None]], None]
 PAGE_BYTES = 1 << 20
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
+FIRST_FETCH_S, LAST_FETCH_S = 1.0, 60.0
 REFRESH_S = 10.0
 """How often a peer that cannot be dialled is asked for its descriptor."""
 
@@ -58,11 +60,15 @@ class LinkService:
     # -- keeping up -------------------------------------------------------------------------------
 
     def keep(self, link: Link, reach: Reach) -> None:
-        """Dial the peer of a link whenever the link is down, from now on."""
+        """Dial the peer of a link whenever the link is down and wanted, from now on."""
         known = link.name in self._reach
         self._reach[link.name] = reach
         if not known:
             self._spawn(self._keep(link))
+
+    def wanted(self, link: Link) -> bool:
+        """Whether a link that is down is dialled: that of a terminated peering only until nothing is left to say."""
+        return link.name not in self._grid.world.ended or not link.settled
 
     def redirect(self, link: Link, reach: Reach) -> None:
         """The peer of a link is reached otherwise from now on."""
@@ -77,7 +83,7 @@ class LinkService:
     async def _keep(self, link: Link) -> None:
         delay, refreshed = FIRST_RETRY_S, -REFRESH_S
         while True:
-            if link.phase is Phase.DOWN:
+            if link.phase is Phase.DOWN and self.wanted(link):
                 if not await self._dial(link) and self.refresh is not None and monotonic() - refreshed > REFRESH_S:
                     await self.refresh(link)
                     refreshed = monotonic()
@@ -225,28 +231,33 @@ class LinkService:
             self._spawn(self._fetch_all(key))
 
     async def _fetch_all(self, key: tuple[str, bytes]) -> None:
-        """Fetch what was asked for last, until that has not changed meanwhile."""
-        done = None
+        """Fetch what was asked for last, until that has not changed; again what failed, while the link is up."""
+        done, delay = None, FIRST_FETCH_S
         try:
             while (work := self._fetching[key]) != done:
-                done = work
-                await self._fetch(work)
+                if await self._fetch(work) or self._grid.world.links[work.link].phase is Phase.DOWN:
+                    done, delay = work, FIRST_FETCH_S
+                else:
+                    await asyncio.sleep(delay)
+                    delay = min(LAST_FETCH_S, delay * 2)
         finally:
             del self._fetching[key]
 
-    async def _fetch(self, work: FetchOffers) -> None:
+    async def _fetch(self, work: FetchOffers) -> bool:
+        """Fetch once; returns whether there is nothing to try again."""
         world = self._grid.world
         link, reach = world.links[work.link], self._reach.get(work.link)
         if reach is None:
-            return
+            return True
         have = list(world.catalog.offers)[:4096]
         try:
             received = await self._dialler.offers(reach, link.genesis, work.root, have)
             offers = self._checked(work, received)
         except IntertieError as error:
             log.warning("offers from %s not fetched: %s", link.peer.grid, error)
-            return
+            return ERRORS[error.reason].retry == "final"
         self._submit(lambda fx: self._grid.offers_fetched(offers, fx))
+        return True
 
     def _checked(self, work: FetchOffers, received: Sequence[bytes]) -> list[KnownOffer]:
         world = self._grid.world

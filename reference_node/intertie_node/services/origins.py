@@ -9,7 +9,10 @@ from intertie.descriptors import VerifiedDescriptor, verify_chain
 from intertie.errors import IntertieError
 from intertie_node.core.catalog import KnownOffer, Route, known_offer
 from intertie_node.core.crediting import OWED
-from intertie_node.core.world import World
+from intertie_node.core.invocations import unpacked
+from intertie_node.core.rejoining import ORPHAN
+from intertie_node.core.routing import ROOT_VERSION
+from intertie_node.core.world import Orphan, World
 from intertie_node.ports import Store
 
 
@@ -26,6 +29,9 @@ def restore_catalog(world: World, store: Store) -> None:
         if _pinned(world, verify_chain(route.descriptors)) and route.link in world.links and route.offers:
             routes.append(route)
     world.catalog.restore(routes, _stored_offers(world, store))
+    own = store.row("settings", (ROOT_VERSION,))
+    if own is not None:
+        world.catalog.root_versions[world.fingerprint] = msgspec.msgpack.decode(own[1], type=int)
 
 
 def _stored_offers(world: World, store: Store) -> Iterator[KnownOffer]:
@@ -42,6 +48,14 @@ def restore_owed(world: World, store: Store) -> None:
         if name.startswith(OWED):
             upstream, downstream, seq = name.removeprefix(OWED).split("/")
             world.owed.setdefault(upstream, set()).add((downstream, int(seq)))
+
+
+def restore_orphans(world: World, store: Store) -> None:
+    """Load own orders that came back before those for which they had been placed (`core.rejoining`)."""
+    for name, value in store.all_rows("settings"):
+        if name.startswith(ORPHAN):
+            link, seq, end = msgspec.msgpack.decode(value)
+            world.orphans[name.removeprefix(ORPHAN)] = Orphan(link, seq, unpacked(end))
 
 
 def _pinned(world: World, origin: VerifiedDescriptor) -> bool:

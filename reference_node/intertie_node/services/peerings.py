@@ -26,7 +26,7 @@ from intertie_node.ports import Reach, Store, StrangerCalls
 from intertie_node.services.certificates import check_certificates
 from intertie_node.services.clock import wall_clock
 from intertie_node.services.links import LinkService
-from intertie_node.services.origins import restore_catalog, restore_owed
+from intertie_node.services.origins import restore_catalog, restore_orphans, restore_owed
 from intertie_node.services.pins import PeeringRow, Pins, reach_of
 from intertie_node.services.waiting import durable
 
@@ -109,11 +109,12 @@ class PeeringDesk:
             self._add(PeeringRow.read(row))
         restore_catalog(self._grid.world, self._store)
         restore_owed(self._grid.world, self._store)
+        restore_orphans(self._grid.world, self._store)
 
     def start(self) -> None:
         """Dial peers and ask after own proposals."""
         for link in self._grid.world.links.values():
-            self._keep(link)
+            self._links.keep(link, reach_of(link.peer))
         for proposal in self.proposals.values():
             self._follow(proposal)
 
@@ -171,10 +172,6 @@ class PeeringDesk:
         row = self._store.row("holds", (link, payer, seq))
         return msgspec.msgpack.decode(row[5], type=Hold) if row else None
 
-    def _keep(self, link: Link) -> None:
-        if self.states[link.name] is not PeeringState.TERMINATED:
-            self._links.keep(link, reach_of(link.peer))
-
     def _set_state(self, link: str, state: PeeringState) -> None:
         self.states[link] = state
         world = self._grid.world
@@ -205,7 +202,8 @@ class PeeringDesk:
         own = self._grid.world.descriptor
         peer = verify_chain(list(request.descriptors))
         verified = agreements.verify(request.agreement, peer)
-        if verified.acceptor.fingerprint != own.fingerprint or verified.version != 1:
+        meant = verified.acceptor
+        if (meant.fingerprint, meant.grid) != (own.fingerprint, own.grid) or verified.version != 1:
             raise IntertieError("AGREEMENT_INVALID", "The proposal is not a first agreement with this grid.")
         self._check_pinned(peer)
         known = self.proposals.get(verified.digest)
@@ -346,7 +344,7 @@ class PeeringDesk:
         )  # fmt: skip
         link = self._add(row)
         await durable(self._submit, lambda fx: self.pins.put(link.name, fx))
-        self._keep(link)
+        self._links.keep(link, reach_of(link.peer))
 
     async def _store_proposal(self, proposal: Proposal) -> None:
         row = proposal.row()

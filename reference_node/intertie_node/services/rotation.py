@@ -48,7 +48,7 @@ def rotate(
     settle(keys, chain)
     old = identity.load(keys)
     new = _renewed(old, chosen, stated.grid, make_certificate)
-    grown = describing.grown(new, stated, chain, now, old.root)
+    grown = describing.grown(new, stated, chain, describing.stating_time(store, now), old.root)
     _stage(keys, new)
     describing.keep_chain(store, grown, now)
     settle(keys, grown)

@@ -10,6 +10,7 @@ from intertie.v1.event_pb2 import Progress
 from intertie.v1.metering_pb2 import Energy
 from intertie_node.core import executing
 from intertie_node.core.effects import Effects
+from intertie_node.core.frames import INLINE_BYTES
 from intertie_node.core.grid import Grid
 from intertie_node.core.invocations import Invocation
 from intertie_node.core.work import GiveInput, StartWork, StopWork
@@ -81,6 +82,8 @@ class ActiveRun:
 
     async def ask(self, prompt: str, schema: bytes = b"") -> bytes:
         """Ask the caller for input (see `ports.Run`)."""
+        if len(prompt.encode()) + len(schema) > INLINE_BYTES:
+            raise IntertieError("PAYLOAD_TOO_LARGE", f"Prompt and schema may have {INLINE_BYTES} bytes together.")
 
         def act(inv: Invocation, fx: Effects) -> None:
             if not executing.asked(self._grid.world, inv, prompt, schema, fx):

@@ -131,6 +131,7 @@ def test_what_is_no_price(written: str) -> None:
         ('[listen]\npublic = "127.0.0.1"', "listen.public", '"127.0.0.1"', "an address in quotes"),
         ('[listen]\npeer = "a:70000"', "listen.peer", '"a:70000"', "an address in quotes"),
         ('[listen]\nadvertise_peer = "a:0"', "listen.advertise_peer", '"a:0"', "a port above 0"),
+        ('[listen]\npeer = "a:0"', "listen.peer", '"a:0"', "a port above 0, unless advertise_peer says"),
         ("[relay]\nmarkup = 1.1", "relay.markup", "1.1", "an exact rational in quotes"),
         ('[relay]\nallow = "yes"', "relay.allow", '"yes"', "bool"),
         ("[asset]\nscale = 2", "asset.scale", "2", "6, as XTS is registered"),

@@ -14,13 +14,16 @@ from tests.kit.rogue import K, Rogue
 from tests.kit.worlds import Identity, Listener, Network, SimNode, is_open
 from tests.unit.node.test_misdeeds import Scene
 
+from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import Chunk, Event
 from intertie.v1.task_pb2 import HoldState as PbHoldState
 from intertie_node.core import executing
+from intertie_node.core.effects import Effects
 from intertie_node.core.ledger import ME
+from intertie_node.core.peering import PeeringState
 from intertie_node.core.work import RecallOrder
 from intertie_node.core.world import problem
 from intertie_node.services.consumers import ConsumerDesk
@@ -253,6 +256,18 @@ def test_a_clock_set_back_makes_no_void_order_or_tariff() -> None:
     assert late.refused == "DEADLINE_EXCEEDED"
 
 
+def test_a_root_has_no_lower_version_after_a_restart_with_the_clock_set_back(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for leads in (900, 0):
+        monkeypatch.setattr(line.south, "clock", lambda leads=leads: line.net.now + leads)
+        line.restart(line.south)
+        line.net.connect(line.hub, line.south)
+        line.net.run()
+        assert not line.hub.world.catalog.refused
+        assert line.refusal(line.north) == ""
+
+
 def test_work_that_ends_before_it_began_by_a_clock_set_back_is_proven_all_the_same() -> None:
     net, north, south = served_by("slow", silent)
     listener = north.invoke("south.example/slow")
@@ -293,3 +308,40 @@ def test_a_relay_rejects_an_order_longer_than_its_next_agreement_allows() -> Non
     assert listener.outcome is not None
     assert listener.outcome.problem.reason == "DEADLINE_TOO_LONG"
     assert not hub.link(south).ledger.holds
+
+
+# -- peerings that have ended -------------------------------------------------------------------------
+
+
+def test_a_terminated_link_is_dialled_until_nothing_is_left_to_say() -> None:
+    net, north, south = served_by("slow", silent)
+    net.run()
+    links = [(node, node.link()) for node in (north, south)]
+    for node, link in links:
+        assert node.links.wanted(link)
+        node.desk._set_state(link.name, PeeringState.TERMINATED)
+        assert not node.links.wanted(link)
+        node.desk._set_state(link.name, PeeringState.ACTIVE)
+        node.world.ended.clear()
+    listener = north.invoke("south.example/slow", timeout_ms=1_000)
+    net.run()
+    net.cut(net.wires[0])
+    for node, link in links:
+        node.desk._set_state(link.name, PeeringState.TERMINATED)
+        assert node.links.wanted(link)
+    net.wait(4_000)
+    net.connect(north, south)
+    net.run()
+    net.wait(1_000)
+    assert listener.outcome is not None
+    assert north.world.books.accounts["alice"].reserved == 0
+    assert not any(node.links.wanted(link) for node, link in links)
+
+
+def test_an_entry_that_nobody_has_acknowledged_keeps_a_terminated_link_wanted(line: Line) -> None:
+    link = line.south.link()
+    line.south.desk._set_state(link.name, PeeringState.TERMINATED)
+    assert not line.south.links.wanted(link)
+    body = pb.Tariff(origin=line.south.fingerprint, markup_num=2, markup_den=1, expires_at=line.net.now + HOUR_MS)
+    link.append(pb.Entry(kind=pb.ENTRY_KIND_TARIFF, tariff=body), Effects(line.net.now))
+    assert line.south.links.wanted(link)

@@ -9,6 +9,7 @@ from tests.unit.node.test_misdeeds import MAL, Scene
 from intertie.amounts import INT64_MAX
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import SearchRequest
+from intertie_node.core.effects import Effects
 from intertie_node.core.ledger import ME
 from intertie_node.core.placing import ways
 from intertie_node.services.consumers import ConsumerDesk
@@ -136,8 +137,8 @@ def test_own_roots_have_rising_versions_also_when_the_clock_was_set_back() -> No
     told, south = stall.south.grid._told, stall.south
 
     def renewed() -> int:
-        told.renew(south.world, stall.net.now)
-        return told.root_version
+        told.renew(south.world, Effects(stall.net.now))
+        return south.world.catalog.root_versions[south.fingerprint]
 
     first, second = renewed(), renewed()
     assert first < second

@@ -9,17 +9,19 @@ import pytest
 from tests.kit.line import ECHO
 from tests.kit.worlds import Listener, Network, SimNode, is_open, limits
 
+from intertie.errors import IntertieError
 from intertie.v1 import task_pb2 as ts
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import Event, InputReply
 from intertie_node.core import consuming, executing
 from intertie_node.core.effects import Effects
-from intertie_node.core.frames import fitting
+from intertie_node.core.frames import INLINE_BYTES, MAX_EVENT_BYTES, event_size
 from intertie_node.core.invocations import Invocation
 from intertie_node.core.work import StartWork
+from intertie_node.services.runner import ActiveRun
 
-SMALL = {"inline_bytes": 4_096}
-LARGE = bytes(range(256)) * 64
+LARGE = bytes(range(256)) * 80
+"""20 KiB."""
 
 
 def row(*declared: dict[str, int]) -> tuple[Network, list[SimNode]]:
@@ -44,7 +46,7 @@ def asked(net: Network, node: SimNode, **fields: Any) -> Listener:
 
 
 def stream(node: SimNode, work: StartWork) -> None:
-    """Makes one piece of 16 KiB and returns as much again."""
+    """Makes one piece of 20 KiB and returns as much again."""
 
     def act(inv: Invocation, fx: Effects) -> None:
         piece, output = (Payload(media_type="text/plain", data=LARGE) for _ in range(2))
@@ -57,43 +59,34 @@ def stream(node: SimNode, work: StartWork) -> None:
 def whole(listener: Listener) -> bytes:
     assert listener.outcome is not None
     chunks = [event.chunk.payload.data for event in listener.events if event.HasField("chunk")]
-    assert max(map(len, chunks)) <= SMALL["inline_bytes"]
+    assert max(map(len, chunks)) <= INLINE_BYTES
     return b"".join(chunks) + listener.outcome.output.data
 
 
-def test_output_goes_in_pieces_that_the_payer_takes() -> None:
-    net, (north, south) = row(SMALL, {})
-    south.backends["echo"] = stream
-    listener = asked(net, north)
+def test_output_goes_in_pieces_that_every_way_takes() -> None:
+    net, nodes = row({}, {}, {})
+    nodes[-1].backends["echo"] = stream
+    listener = asked(net, nodes[0])
     assert whole(listener) == LARGE + LARGE
     assert listener.outcome is not None and listener.outcome.state == ts.TASK_STATE_COMPLETED
-    assert is_open(north, south)
 
 
-def test_what_a_relay_cannot_pass_on_is_named_and_its_link_goes_on() -> None:
-    """South was told by the hub that 16 KiB are welcome; north takes 4."""
-    net, (north, hub, south) = row(SMALL, {}, {})
-    south.backends["echo"] = stream
-    listener = asked(net, north)
-    assert listener.outcome is not None
-    assert listener.outcome.problem.reason == "PAYLOAD_TOO_LARGE"
-    gap = next(event.gap for event in listener.events if event.HasField("gap"))
-    assert (gap.first, gap.last, gap.problem.reason) == (1, 0, "PAYLOAD_TOO_LARGE")
-    assert is_open(north, hub)
-    assert is_open(hub, south)
+@pytest.mark.parametrize("seq", [0, 1, 127, 128, 2**63])
+def test_an_event_has_one_size_on_every_link(seq: int) -> None:
+    event = Event(order_seq=seq, number=1, at=5)
+    assert event_size(event) == Event(number=1, at=5).ByteSize()
 
 
-def test_only_numbered_events_leave_a_gap() -> None:
-    payload = {"payload": {"data": bytes(9_000)}}
-    assert fitting(Event(input_reply=payload), 4_096) is None
-    assert fitting(Event(input_reply=payload), 4_600) is not None
-    told = fitting(Event(order_seq=3, number=7, at=5, chunk=payload), 4_096)
-    assert told is not None
-    assert (told.order_seq, told.number, told.at, told.gap.first, told.gap.last) == (3, 0, 5, 7, 0)
-
-
-def test_an_input_larger_than_the_provider_takes_is_refused() -> None:
-    net, (north, south) = row({}, SMALL)
+@pytest.mark.parametrize(
+    ("size", "id_size", "reason"),
+    [
+        (INLINE_BYTES + 1, 0, "INPUT_TOO_LARGE"),
+        (INLINE_BYTES, MAX_EVENT_BYTES - INLINE_BYTES, "INPUT_TOO_LARGE"),
+        (INLINE_BYTES, 36, ""),
+    ],
+)
+def test_a_reply_is_refused_that_no_link_takes(size: int, id_size: int, reason: str) -> None:
+    net, (north, south) = row({}, {})
     south.backends["echo"] = lambda node, work: node.report(
         work.invocation, lambda inv, fx: executing.asked(node.world, inv, "?", b"", fx)
     )
@@ -102,22 +95,26 @@ def test_an_input_larger_than_the_provider_takes_is_refused() -> None:
     assert inv is not None
     refused: list[str] = []
 
-    def step(size: int) -> Any:
-        def send(fx: Effects) -> None:
-            try:
-                reply = InputReply(request=1, payload=Payload(data=bytes(size)))
-                consuming.send_input(north.world, inv, reply, fx)
-            except Exception as error:
-                refused.append(getattr(error, "reason", str(error)))
+    def send(fx: Effects) -> None:
+        try:
+            reply = InputReply(request=1, payload=Payload(data=bytes(size)), id="i" * id_size)
+            consuming.send_input(north.world, inv, reply, fx)
+        except IntertieError as error:
+            refused.append(error.reason)
 
-        return send
-
-    for size in (4_097, 4_096):
-        north.submit(step(size))
-        net.run()
-    assert refused == ["INPUT_TOO_LARGE"]
-    assert [len(given.data) for given in south.given] == [4_096]
+    north.submit(send)
+    net.run()
+    assert refused == ([reason] if reason else [])
+    assert [len(given.data) for given in south.given] == ([] if reason else [size])
     assert is_open(north, south)
+
+
+async def test_a_prompt_that_no_event_holds_is_refused() -> None:
+    nobody: Any = None
+    run = ActiveRun(nobody, nobody, StartWork("key", "tool", b"", "", 0))
+    with pytest.raises(IntertieError) as refused:
+        await run.ask("é" * (INLINE_BYTES // 2), b"{")
+    assert refused.value.reason == "PAYLOAD_TOO_LARGE"
 
 
 @pytest.mark.parametrize(("hops", "reason"), [(0, "HOP_LIMIT"), (1, "HOP_LIMIT"), (2, "")])

@@ -104,6 +104,22 @@ def test_work_that_has_ended_meanwhile_is_charged(order: list[str]) -> None:
     scene.check_completed()
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("ends_meanwhile", [False, True])
+def test_what_came_back_is_joined_after_another_restart_too(ends_meanwhile: bool, order: list[str]) -> None:
+    scene = Restored(ends_meanwhile=ends_meanwhile)
+    scene.open("south")
+    scene.line.restart(scene.line.hub)
+    for name in order:
+        scene.open(name)
+    scene.finish()
+    scene.line.net.wait(4_000)
+    scene.check_completed()
+    assert not scene.line.hub.world.orphans
+    scene.line.restart(scene.line.hub)
+    assert not scene.line.hub.world.orphans
+
+
 def test_it_waits_beyond_the_deadline_as_long_as_the_provider_may_claim() -> None:
     scene = Restored(ends_meanwhile=True)
     scene.open("north")

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.kit.line import ECHO, Line
-from tests.kit.worlds import Identity, MemoryStore, SimNode, is_open
+from tests.kit.worlds import START, Identity, MemoryStore, SimNode, is_open
 from tests.unit.node.test_misdeeds import MAL, Scene
 
 from intertie import descriptors
@@ -17,7 +17,7 @@ from intertie.errors import IntertieError
 from intertie.keys import PrivateKey
 from intertie.v1 import link_pb2 as lk
 from intertie_node.adapters.grpc.tls import make_certificate
-from intertie_node.core.ledger import ME
+from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link_report import LinkReport
 from intertie_node.core.verifying import verify_export
 from intertie_node.services import describing, identity, rotation
@@ -333,6 +333,29 @@ def test_a_retired_key_stays_listed_for_a_month(tmp_path: Path) -> None:
     assert old in {signing.key for signing in descriptors.verify_chain(soon).signing_keys}
     late = describing.describe(found, moved, directory.chain, later)
     assert [signing.key for signing in descriptors.verify_chain(late).signing_keys] == [found.signing.public]
+
+
+def test_a_replaced_key_stays_listed_for_what_it_has_signed_before_the_clock_was_set_back(tmp_path: Path) -> None:
+    directory = Directory(tmp_path)
+    line = Line()
+    stored = line.hub.link(line.north).stored()
+    written = NOW + 60_000
+    logs = ((*stored.logs[ME][:3], written), stored.logs[THEM])
+    row = ("link", msgspec.msgpack.encode(msgspec.structs.replace(stored, logs=logs)))
+    directory.store.tables["links"][row[:1]] = row
+    old = identity.load(directory.keys).signing.public
+    directory.rotate(signing_key=True)
+    until = {signing.key: signing.not_after for signing in descriptors.verify_chain(directory.chain).signing_keys}
+    assert until[old] == written
+
+
+def test_an_agreement_that_waits_was_signed_by_the_replaced_key_too(tmp_path: Path) -> None:
+    line = Line()
+    directory = Directory(tmp_path)
+    agreement = line.hub.store.all_rows("peerings")[0][4]
+    row = (b"digest", "outgoing", b"fingerprint", "south.example", 1, agreement, b"", 0)
+    directory.store.tables["proposals"][row[:1]] = row
+    assert describing.stating_time(directory.store, NOW) == START  # type: ignore[arg-type]
 
 
 def test_nothing_chosen(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event, InputReply
 from intertie.v1.task_pb2 import TASK_STATE_CANCELED, TASK_STATE_COMPLETED, TASK_STATE_REJECTED, TaskState
+from intertie_conformance.registry import LIMITS
 from intertie_conformance.wire.build import event
 from intertie_conformance.wire.refusal import Refusal
 
@@ -27,6 +28,10 @@ class ExecutingRules:
     def in_order(self, made: Event) -> Sequence[Event]:
         """What is sent when an event is due: that event."""
         return (made,)
+
+    def largest_piece(self) -> int:
+        """Most payload bytes of one event."""
+        return LIMITS["inline_bytes"].minimum
 
     def piece(self, data: bytes) -> bytes:
         """The payload of one chunk."""

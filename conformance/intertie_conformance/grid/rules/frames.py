@@ -10,13 +10,14 @@ from intertie.v1 import link_pb2 as lk
 from intertie.v1.event_pb2 import Event
 from intertie_conformance.registry import LIMITS
 from intertie_conformance.wire import digests, heads
+from intertie_conformance.wire.build import size_of
 from intertie_conformance.wire.refusal import Refusal, decode
 
 if TYPE_CHECKING:
     from intertie_conformance.grid.link import Link
     from intertie_conformance.grid.logs import Logs
 
-MAX_EVENT_BYTES: Final = 2 * LIMITS["inline_bytes"].default
+MAX_EVENT_BYTES: Final = LIMITS["event_bytes"].maximum
 
 
 class FrameRules:
@@ -52,9 +53,9 @@ class FrameRules:
             raise Refusal("FRAME_MALFORMED", "A frame holds own entries and returned ones.")
 
     def event_size(self, event: Event) -> None:
-        """An event fits a frame of the next hop."""
-        if event.ByteSize() > MAX_EVENT_BYTES:
-            raise Refusal("PAYLOAD_TOO_LARGE", f"An event has {event.ByteSize()} bytes.")
+        """An event is one that every link takes."""
+        if size_of(event) > MAX_EVENT_BYTES:
+            raise Refusal("PAYLOAD_TOO_LARGE", f"An event has {size_of(event)} bytes.")
 
     # -- signatures -------------------------------------------------------------------------------
 

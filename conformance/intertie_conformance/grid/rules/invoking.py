@@ -10,6 +10,7 @@ from intertie_conformance.grid import work
 from intertie_conformance.grid.account import ME
 from intertie_conformance.registry import LIMITS
 from intertie_conformance.wire import ids
+from intertie_conformance.wire.build import event, size_of
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class InvokingRules:
 
     def input_size(self, asked: Asked) -> None:
         """An inline input."""
-        if len(asked.wanted.input.data) > LIMITS["inline_bytes"].default:
+        if len(asked.wanted.input.data) > LIMITS["inline_bytes"].minimum:
             raise Refusal("INPUT_TOO_LARGE", "The input is too large to travel inline.")
 
     def timeout(self, asked: Asked) -> None:
@@ -189,9 +190,19 @@ class InvokingRules:
     # -- commands about a known invocation --------------------------------------------------------
 
     def reply_size(self, wanted: iv.SendInputRequest) -> None:
-        """An inline reply."""
-        if len(wanted.reply.payload.data) > LIMITS["inline_bytes"].default:
+        """A reply whose payload and event every link takes."""
+        self.reply_payload(wanted)
+        self.reply_event(wanted)
+
+    def reply_payload(self, wanted: iv.SendInputRequest) -> None:
+        """Not too much payload."""
+        if len(wanted.reply.payload.data) > LIMITS["inline_bytes"].minimum:
             raise Refusal("INPUT_TOO_LARGE", "The reply is too large to travel inline.")
+
+    def reply_event(self, wanted: iv.SendInputRequest) -> None:
+        """Its event is not too large."""
+        if size_of(event(input_reply=wanted.reply)) > LIMITS["event_bytes"].maximum:
+            raise Refusal("INPUT_TOO_LARGE", "The reply's id or media type is too long.")
 
     def reply_asked(self, run: Run, wanted: iv.SendInputRequest) -> None:
         """A reply to a request that was made, while the invocation runs."""

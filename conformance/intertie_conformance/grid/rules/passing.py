@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event
-from intertie.v1.record_pb2 import RecordProof
+from intertie.v1.record_pb2 import ExecutionRecord, RecordProof
 from intertie.v1.task_pb2 import TASK_STATE_FAILED, TaskState
 from intertie_conformance.wire import relays
 from intertie_conformance.wire.refusal import Refusal
@@ -63,10 +63,13 @@ class PassingRules:
         """The rule by which a charge that does not verify is refused."""
         return refusal.reason
 
-    def usage_kept(self, hold: Hold, before: int) -> Mapping[str, int]:
-        """The quantities of the last unrefused charge before an entry of the provider."""
-        claims = [claim for claim in hold.claims if claim.seq < before and not claim.refused]
-        quantities = claims[-1].quantities if claims else ()
+    def counted(self, proof: RecordProof) -> Mapping[str, int]:
+        """What the record counts, units included that the downstream order does not price."""
+        return {line.unit: line.quantity for line in ExecutionRecord.FromString(proof.record).usage}
+
+    def usage_kept(self, hold: Hold) -> Mapping[str, int]:
+        """The quantities that were charged upstream so far."""
+        quantities = hold.claims[-1].quantities if hold.claims else ()
         return {unit: n for (unit, _, _), n in zip(hold.prices, quantities, strict=False)}
 
     def refuses_lost(self, passed: Passed) -> bool:

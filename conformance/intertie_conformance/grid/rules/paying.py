@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Problem
-from intertie.v1.event_pb2 import Event
+from intertie.v1.event_pb2 import Event, InputReply
 from intertie.v1.task_pb2 import HOLD_STATE_IN_DOUBT, TASK_STATE_COMPLETED, TASK_STATE_FAILED
 from intertie_conformance.wire.refusal import Refusal
 
@@ -39,6 +39,10 @@ class PayingRules:
     def resumes(self, made: Purchase) -> bool:
         """Whether events of an open order are asked for when the link is open."""
         return True
+
+    def replies_again(self, made: Purchase, reply: InputReply) -> None:
+        """What was replied is said again when the link is open."""
+        made.say(input_reply=reply)
 
     def asks_again(self, made: Purchase) -> None:
         """A result that does not come is asked for."""

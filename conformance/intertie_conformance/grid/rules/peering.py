@@ -32,9 +32,10 @@ class PeeringRules:
         """The proposal with the own signature over the same bytes."""
         return envelope.add_signature(sealed, key)
 
-    def proposal_mine(self, agreed: Agreed, fingerprint: bytes) -> None:
-        """It is a first agreement with this grid."""
-        if agreed.message.acceptor.fingerprint != fingerprint or agreed.message.version != 1:
+    def proposal_mine(self, agreed: Agreed, me: Identity) -> None:
+        """It is a first agreement with this grid, by fingerprint and name."""
+        meant = agreed.message.acceptor
+        if (meant.fingerprint, meant.grid) != (me.fingerprint, me.grid) or agreed.message.version != 1:
             raise Refusal("AGREEMENT_INVALID", "The proposal is no first agreement with this grid.")
 
     def proposal_certificates(self, described: Described) -> None:

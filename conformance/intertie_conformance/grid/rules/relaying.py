@@ -10,7 +10,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_conformance.grid import work
 from intertie_conformance.grid.account import ME
-from intertie_conformance.wire import relays
+from intertie_conformance.wire import amounts, relays
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ class RelayingRules:
     def resold(self, downstream: pb.Tariff) -> tuple[int, int, int]:
         """(numerator, denominator, fee) of the tariff for an origin that is reached under another one."""
         return relays.resold(downstream, *self.own_markup())
+
+    def statable(self, downstream: pb.Tariff) -> bool:
+        """Whether a tariff can hold what is asked for an origin that is reached under another one."""
+        return max(self.resold(downstream)) <= amounts.INT64_MAX
 
     def check_relayed(self, link: Link, hold: Hold, data: bytes, offer: Offered) -> None:
         """What every order must keep, the place left out: that is checked later. Raises: Refusal."""
@@ -134,9 +138,15 @@ class RelayingRules:
             raise Refusal("TOO_MANY_ORDERS", "Too many orders are open.")
 
     def relay_hold(self, plan: Plan) -> None:
-        """The order is valid there."""
+        """The order is valid there: its path first, then its deadline."""
+        self.relay_path(plan)
         if plan.deadline > plan.link.now() + plan.link.terms.max_hold_ms:
             raise Refusal("DEADLINE_TOO_LONG", "The deadline is too far away for the next link.")
+
+    def relay_path(self, plan: Plan) -> None:
+        """The next grid takes a path of this length."""
+        if len(self.relayed_path(plan.order, plan.grid.me.grid)) > plan.link.other_limits.hops:
+            raise Refusal("HOP_LIMIT", "The path is too long for the next grid.")
 
     # -- the downstream order ---------------------------------------------------------------------
 

@@ -79,6 +79,11 @@ class RoutingRules:
             if not getattr(self, name)(root, origin, now):
                 raise Refusal("INVALID_ARGUMENT", f"A catalog root breaks {name}.")
 
+    def root_newer(self, root: CatalogRoot, taken: int) -> None:
+        """No root is older than one that was taken before."""
+        if root.version < taken:
+            raise Refusal("INVALID_ARGUMENT", f"A catalog root has version {root.version}; {taken} was taken before.")
+
     def route_tariff(self, link: Link, stated: OriginRoute, origin: Described) -> None:
         """The tariff prices this origin."""
         tariff = link.logs.account.tariffs[THEM].get(stated.tariff_seq)

@@ -15,7 +15,7 @@ from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from intertie_conformance.grid.account import Hold
     from intertie_conformance.grid.catalog import Offered
@@ -63,8 +63,9 @@ class SellingRules:
             raise Refusal("HOP_LIMIT", "The path or hop limit of an order is above 16.")
 
     def order_size(self, link: Link, hold: Hold, data: bytes) -> None:
-        """The input is not too large."""
-        if max(hold.order.input.size, len(data)) > LIMITS["inline_bytes"].default:
+        """The input is not larger than was declared."""
+        rules: Any = self
+        if max(hold.order.input.size, len(data)) > rules.own_limits().inline_bytes:
             raise Refusal("INPUT_TOO_LARGE", "The input is too large.")
 
     def order_input(self, link: Link, hold: Hold, data: bytes) -> None:
@@ -145,7 +146,11 @@ class SellingRules:
 
     def may_start(self, link: Link, hold: Hold) -> bool:
         """An order that does not fit max_unagreed now waits."""
-        return link.has_room()
+        return link.has_room(hold)
+
+    def behind(self, hold: Hold, holds: Iterable[Hold]) -> int:
+        """Grants of orders that wait behind one: they count against none before them."""
+        return sum(other.granted for other in holds if other.waits and other.seq > hold.seq)
 
     def price_usage(self, hold: Hold, usage: Mapping[str, int]) -> int:
         """What usage costs under the order's own lines."""

@@ -27,9 +27,10 @@ class SpeakingRules:
         return fields
 
     def own_limits(self) -> lk.Limits:
-        """What is declared: the registry's defaults."""
+        """What is declared: the registry's defaults, and inputs larger than others may take."""
         names = [field.name for field in lk.Limits.DESCRIPTOR.fields]
-        return lk.Limits(**{name: LIMITS[name].default for name in names})
+        usual = {name: LIMITS[name].default for name in names}
+        return lk.Limits(**{**usual, "inline_bytes": LIMITS["inline_bytes"].maximum})
 
     def sign_open(self, link: Link, payload: bytes) -> bytes:
         """The own Open as an envelope."""
@@ -203,12 +204,8 @@ class SpeakingRules:
     # -- byte credit ------------------------------------------------------------------------------
 
     def first_credit(self, link: Link) -> int:
-        """The credit of an invocation before anything was said: what the payer declared."""
-        return link.other_limits.event_credit
-
-    def inline(self, link: Link) -> int:
-        """Most payload bytes of one event: what the payer declared, and no more than usual."""
-        return min(link.other_limits.inline_bytes, LIMITS["inline_bytes"].default)
+        """The credit of an invocation before anything was said."""
+        return LIMITS["event_credit"].maximum
 
     def may_send(self, credit: int) -> bool:
         """A numbered event is sent while there is credit."""
