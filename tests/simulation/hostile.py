@@ -394,7 +394,7 @@ def _replay(grid: HostileGrid, face: Face) -> None:
 
 
 def _flood(grid: HostileGrid, face: Face) -> None:
-    if grid._rng.random() < 0.5:
+    if grid._rng.random() < 0.8:
         _chatter(grid, face)
     for number in range(40):
         event = Event(order_seq=number, number=number, chunk={"payload": {"data": b"x" * 500}})  # type: ignore[arg-type]

@@ -112,7 +112,7 @@ def draw(seed: int) -> Plan:
     for grid in [grid for grid in grids if grid.tariff_ms < LONG_MS][MAX_SHORT:]:
         grid.tariff_ms = LONG_MS
     edges = _edges(rng, shape, size)
-    if rng.random() < 0.35:
+    if rng.random() < 0.45:
         _add_hostile(rng, grids, edges)
     peerings = [_peering(rng, a, b, bool(grids[a].habits or grids[b].habits)) for a, b in edges]
     lulls = _lulls(rng, min(grid.tariff_ms for grid in grids))
@@ -315,7 +315,7 @@ def _add_storms(rng: Random, plan: Plan) -> None:
             if plan.grids[other].habits and not plan.grids[host].habits:
                 _go_down(rng, plan, host, rng.randrange(OPENING_MS, BUSY_MS // 2))
     for peering in plan.peerings:
-        if peering.skew > AHEAD_MS and rng.random() < 0.4:
+        if peering.skew > AHEAD_MS and rng.random() < 0.6:
             _set_back(rng, plan, rng.choice([grid for grid in (peering.a, peering.b) if grid in plan.honest]))
     plan.ops.sort(key=lambda item: item.at)
     plan.faults.sort(key=lambda item: item.at)
@@ -328,13 +328,18 @@ def _near(plan: Plan, call: Item) -> list[int]:
 
 
 def _cut_off(rng: Random, plan: Plan, call: Item, host: int) -> None:
-    """A payer cannot be reached for long; before that it has cancelled, or its neighbour crashes after that."""
+    """A payer cannot be reached for long; before that it has cancelled, or its neighbour crashes after that.
+
+    For long: until its call is given up, or until its hold has expired too.
+    """
+    call.args["timeout"] = rng.choice((1_500, 4_000))
     at = call.at + rng.choice((20, 80, 300, 1_000))
     if rng.random() < 0.6:
         plan.ops.append(Item(at, "cancel", {"call": call.args["number"]}))
         at += rng.randint(2, 90)
     if len(plan.grids) > 1:
-        lasting = call.args["timeout"] + rng.choice((2_600, 3_500, 35_000))
+        lasting = call.args["timeout"] + rng.choice((2_600, 3_500, 10_000))
+        plan.end = max(plan.end, at + lasting + 1_000)
         plan.faults.append(Item(at, "partition", {"grids": [call.args["grid"]], "lasting": lasting}))
     if host != call.args["grid"] and rng.random() < 0.6:
         plan.faults.append(Item(at + rng.randint(1, 60), "crash", {"grid": host, "down": rng.choice((50, 400, 1_600))}))
@@ -353,9 +358,9 @@ def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
 
 def _set_back(rng: Random, plan: Plan, grid: int) -> None:
     """A clock goes ahead as far as peers take it, work begins, and the grid starts again with the clock set back."""
-    at = _busy(rng, plan)
+    at = rng.choice((_busy(rng, plan), rng.randrange(1, 400)))
     plan.faults.append(Item(at, "jump", {"grid": grid, "ms": AHEAD_MS, "lasting": 2_000, "reboot": True}))
-    if rng.random() < 0.5 and not any(to - since > 20_000 for since, to in plan.lulls):
+    if rng.random() < 0.7 and not any(to - since > 20_000 for since, to in plan.lulls):
         plan.grids[grid].tariff_ms = 2_500
     work = {"offer": "stream", "pieces": 10, "pause": 700, "timeout": 10_000, "max": 900, "grant": 0}
     calls = [op for op in plan.ops if op.kind == "call"]

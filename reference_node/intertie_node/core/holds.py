@@ -137,6 +137,16 @@ class Hold(Struct, gc=False):
         """True while a refusal stands, also one without effect: it may still be withdrawn (RFC 0007, section 3.8)."""
         return True in [claim.refused for claim in self.claims]
 
+    @property
+    def fresh(self) -> bool:
+        """Whether it is still as its order left it."""
+        moved = self.state is not HoldState.OPEN or self.claims or self.credits or self.canceled
+        return not moved and len(self.grants) == 1
+
+    def needed(self, acked: int) -> bool:
+        """Whether it must be in memory once its payer has signed for the provider's log up to `acked`."""
+        return self.state is HoldState.OPEN or self.refused or self.last_value_seq > acked
+
     def grant_at(self, seen: int) -> int:
         """Cumulative grant as of `seen` in the payer's log."""
         if len(self.grants) == 1:

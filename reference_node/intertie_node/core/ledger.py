@@ -118,6 +118,8 @@ class Ledger:
         """Ended holds whose end has been settled: `forget` may take them."""
         self.changed: set[HoldKey] = set()
         """Holds whose rows must be written; emptied by whoever writes them."""
+        self.fresh: tuple[dict[int, None], dict[int, None]] = ({}, {})
+        """By payer: holds that are still as their order left them, oldest first; the order alone restores them."""
         self._touched: dict[HoldKey, Hold | None] = {}
         """Holds changed since `begin`, as they were."""
         self._saved: tuple[Lane, Lane] | None = None
@@ -144,6 +146,7 @@ class Ledger:
             if before is None:
                 self.holds.pop(key, None)
                 self.dirty[key[0]].discard(key[1])
+                self.fresh[key[0]].pop(key[1], None)
             else:
                 self.holds[key] = before
                 for claim in before.claims:
@@ -153,10 +156,6 @@ class Ledger:
         if self._saved:
             self.lanes = self._saved
         self._touched, self._saved = {}, None
-
-    def _note(self, key: HoldKey, before: Hold | None) -> None:
-        self.changed.add(key)
-        self._touched.setdefault(key, before)
 
     def _forget_claims(self, key: HoldKey) -> None:
         hold = self.holds.get(key)
@@ -180,7 +179,8 @@ class Ledger:
         hold = open_hold(author, seq, entry.at, body, self.terms.claim_window_ms, self.terms.max_hold_ms)
         if isinstance(hold, str):
             return hold
-        self._note((author, seq), None)
+        self._touched[author, seq] = None
+        self.fresh[author][seq] = None
         self.holds[author, seq] = hold
         self.lanes[author].move(NO_WEIGHT, hold.weight)
         return None
@@ -229,7 +229,8 @@ class Ledger:
 
     def _changed(self, before: Hold, hold: Hold) -> None:
         key = (hold.payer, hold.seq)
-        self._note(key, before)
+        self.changed.add(key)
+        self._touched.setdefault(key, before)
         for voided in before.claims[len(hold.claims) :]:
             self.claims[hold.payer].pop(voided.seq, None)
         self.lanes[hold.payer].move(before.weight, hold.weight)
@@ -316,6 +317,8 @@ class Ledger:
         hold.agreed = hold.agreed_at(self.acked[hold.payer])
         if hold.last_value_seq > self.acked[hold.payer]:
             self.dirty[hold.payer].add(hold.seq)
+        if hold.fresh:
+            self.fresh[hold.payer][hold.seq] = None
 
     def forget(self, key: HoldKey) -> bool:
         """Forget a hold that has ended and is settled; False if it is still needed."""
