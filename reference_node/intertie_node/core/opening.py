@@ -147,7 +147,6 @@ class Obeyed(Struct, frozen=True):
     input_bytes: int
     orders: int
     hops: int
-    event_credit: int
 
 
 def obeyed(limits: lk.Limits) -> Obeyed:
