@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BUF := node_modules/.installed
+VENDOR := conformance/vendors/typescript
 JOBS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv proto check-proto rfcs check-rfcs lint-proto lint format test selftest trace site conformance kills simulate plant demo bench check clean system-packages
+.PHONY: help venv proto check-proto rfcs check-rfcs lint-proto lint format test selftest trace site conformance vendor kills simulate plant demo bench check clean system-packages
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -59,7 +60,7 @@ format: $(STAMP) ## Rewrite the Python files in the project's style
 check: check-proto check-rfcs lint-proto lint ## All static checks
 
 test: $(STAMP) ## Run the tests (ARGS="-k name" narrows, JOBS=4 widens)
-	$(BIN)/python -m pytest -n $(JOBS) tests --ignore=tests/bench $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) tests --ignore=tests/bench --ignore=tests/vendor $(ARGS)
 
 selftest: $(STAMP) ## Judge the conformance suite: honest grid, mutants, liars (ARGS="--only IT-LNK")
 	@mkdir -p build
@@ -74,6 +75,15 @@ site: $(STAMP) ## Write the site of the standard into build/site
 
 conformance: $(STAMP) ## Run the conformance suite against the reference node
 	$(BIN)/intertie-conformance run --command "$(CURDIR)/$(BIN)/python $(CURDIR)/conformance/targets/reference-node" $(ARGS)
+
+vendor: $(STAMP) $(VENDOR)/node_modules/.installed ## Check the node in TypeScript: types, vectors, the suite against it, trade with it (needs Node.js 20)
+	cd $(VENDOR) && npm run --silent check && npm run --silent vectors
+	$(BIN)/intertie-conformance run --command "env DIR=$$(mktemp -d) node --import $(CURDIR)/$(VENDOR)/node_modules/tsx/dist/loader.mjs $(CURDIR)/$(VENDOR)/src/main.ts" $(ARGS)
+	$(BIN)/python -m pytest -q tests/vendor
+
+$(VENDOR)/node_modules/.installed: $(VENDOR)/package.json
+	@cd $(VENDOR) && npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
 
 kills: $(STAMP) ## Kill nodes fifty times under traffic (KILLS=n, SEED=n)
 	KILLS=$${KILLS:-50} $(BIN)/python -m pytest -s tests/federation/test_random_kills.py $(ARGS)
@@ -96,5 +106,5 @@ system-packages: ## Install missing system packages (Debian, as root) or say whi
 	@scripts/install-system-packages
 
 clean: ## Remove everything that was built, .venv and node_modules included
-	rm -rf $(VENV) node_modules build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) node_modules $(VENDOR)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
