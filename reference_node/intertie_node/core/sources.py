@@ -8,10 +8,8 @@ from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event, Gap, GrantNeeded, Result
-from intertie.v1.invocation_pb2 import InvocationEvent, Receipt
-from intertie.v1.record_pb2 import ExecutionRecord
+from intertie.v1.invocation_pb2 import InvocationEvent
 from intertie.v1.task_pb2 import (
-    HOLD_STATE_CHARGED,
     HOLD_STATE_IN_DOUBT,
     TASK_STATE_COMPLETED,
     TASK_STATE_FAILED,
@@ -24,6 +22,7 @@ from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.core.opening import Phase
 from intertie_node.core.outputs import contradicts
+from intertie_node.core.receipts import fill_receipt, last_item
 from intertie_node.core.sinks import OrderSink, is_last, quantities
 from intertie_node.core.tasks import SIGNAL_OF_END, TaskSignal
 from intertie_node.core.world import World
@@ -316,7 +315,7 @@ class ConsumerSource:
         """The end of what was reported as unknown is known: the receipt says it, and nothing more is to be told."""
         if inv.outcome is not None:
             inv.outcome.receipt.Clear()
-            self._fill(inv.outcome.receipt, world, inv, end, amount)
+            fill_receipt(inv.outcome.receipt, world, inv, end, amount)
             fx.reply(world.forget, inv)
 
     def unknown(self, world: World, inv: Invocation, problem: Problem, fx: Effects) -> None:
@@ -326,9 +325,9 @@ class ConsumerSource:
             self.conclude(world, inv, fx)
         if inv.outcome is not None or not inv.signal(TaskSignal.FAILED, fx.now):
             return
-        last = _last(inv)
+        last = last_item(inv)
         last.outcome.problem.CopyFrom(problem)
-        self._fill(last.outcome.receipt, world, inv, End(inv.state, {}), 0)
+        fill_receipt(last.outcome.receipt, world, inv, End(inv.state, {}), 0)
         last.outcome.receipt.hold = HOLD_STATE_IN_DOUBT
         self._report(world, inv, last, fx)
 
@@ -345,9 +344,9 @@ class ConsumerSource:
             return
         if end.state == TASK_STATE_COMPLETED and inv.result is None:
             return
-        last = _last(inv)
+        last = last_item(inv)
         outcome = last.outcome
-        self._fill(outcome.receipt, world, inv, end, self.charged)
+        fill_receipt(outcome.receipt, world, inv, end, self.charged)
         if end.problem is not None:
             outcome.problem.CopyFrom(end.problem)
         if inv.result is not None and contradicts(inv, end):
@@ -367,38 +366,3 @@ class ConsumerSource:
         if inv.finished:
             self.end = None  # the outcome says it all
             fx.reply(world.forget, inv)
-
-    def _fill(self, receipt: Receipt, world: World, inv: Invocation, end: End, amount: int) -> None:
-        """Write an empty receipt, in place: it carries the proof, which is large."""
-        receipt.charge, receipt.asset, receipt.scale = amount, world.settings.asset, world.settings.scale
-        path: tuple[str, ...] = (world.own.grid,)
-        for unit, quantity in sorted(end.usage.items()):
-            if quantity:
-                receipt.usage.add(unit=unit, quantity=quantity)
-        if end.proof is not None:
-            receipt.proof.CopyFrom(end.proof)
-            record = end.record or ExecutionRecord.FromString(end.proof.record)
-            receipt.energy.CopyFrom(record.energy)
-            receipt.place = record.place
-            executor = world.executors.get(record.executor)
-            receipt.executed_by = executor.grid if executor else record.executor.hex()
-        sink = inv.sink
-        if isinstance(sink, OrderSink):
-            path += world_path(world, inv, sink)
-            hold = sink.hold
-            receipt.hold = int(hold.state) if hold else HOLD_STATE_CHARGED  # type: ignore[assignment]
-        receipt.path.extend(path)
-
-
-def _last(inv: Invocation) -> InvocationEvent:
-    """The last item of an invocation, its outcome to be filled in place."""
-    last = InvocationEvent(id=inv.spec.id)
-    last.outcome.id, last.outcome.state = inv.spec.id, inv.state  # type: ignore[assignment]
-    return last
-
-
-def world_path(world: World, inv: Invocation, sink: OrderSink) -> tuple[str, ...]:
-    """Grid names from the next hop to the executor, as advertised; the next hop alone if unknown."""
-    offer = world.catalog.offers.get(inv.spec.offer_digest)
-    route = world.catalog.routes.get((sink.link.name, offer.origin)) if offer else None
-    return route.path_names if route else (sink.link.peer.grid,)
