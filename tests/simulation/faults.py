@@ -99,7 +99,7 @@ class Faults:
 
     def _copy(self, item: Item) -> None:
         node = self._node(item.args["grid"])
-        node.copies[item.at] = node.disk.copy()
+        node.copies[item.at] = self._sim.now, node.disk.copy()
 
     def _restore(self, grid: int, age: int, down: int) -> None:
         node = self._node(grid)

@@ -80,7 +80,8 @@ class Node(SimNode):
         self.frozen = False
         self.life = 0
         self.restored = False
-        self.copies: dict[int, Disk] = {}
+        self.copies: dict[int, tuple[float, Disk]] = {}
+        """By the time of the fault that puts it back: (when it was made, copy)."""
         self.trap: Trap | None = None
         self.reading_ms = 0
         self.runs: dict[str, Run] = {}
@@ -167,10 +168,14 @@ class Node(SimNode):
             self.sim.after(500, self._revive)
 
     def restore(self, at: int) -> None:
-        """The disk becomes what was copied for a fault at that time; the process must be down."""
-        copy = self.copies.pop(at, None)
+        """The disk becomes what was copied for a fault at that time; the process must be down.
+
+        Later copies are of a past that is given up now: they are no older copies of this disk.
+        """
+        made, copy = self.copies.pop(at, (0.0, None))
         if copy is None or self.alive:
             return
+        self.copies = {fault: kept for fault, kept in self.copies.items() if kept[0] <= made}
         self.sim.judge.restored(self, copy)
         copy.factor = self.disk.factor
         self.disk = self.store = copy

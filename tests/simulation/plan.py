@@ -309,7 +309,7 @@ def _add_storms(rng: Random, plan: Plan) -> None:
     for call in [rng.choice(rng.choice((lasting, relayed or lasting))) for _ in range(rng.randint(1, 4))]:
         near = _near(plan, call)
         host = rng.choice([grid for grid in near if grid in plan.honest] or [call.args["grid"]])
-        rng.choice((_cut_off, _cut_off, _crowd))(rng, plan, call, host)
+        rng.choice((_cut_off, _cut_off, _crowd, _forgets))(rng, plan, call, host)
     for peering in plan.peerings:
         for host, other in ((peering.a, peering.b), (peering.b, peering.a)):
             if plan.grids[other].habits and not plan.grids[host].habits:
@@ -345,6 +345,19 @@ def _cut_off(rng: Random, plan: Plan, call: Item, host: int) -> None:
         plan.faults.append(Item(at + rng.randint(1, 60), "crash", {"grid": host, "down": rng.choice((50, 400, 1_600))}))
 
 
+def _forgets(rng: Random, plan: Plan, call: Item, host: int) -> None:
+    """A relay is put back to before an order and starts once more, all while the payer cannot be reached."""
+    call.args["timeout"] = 20_000
+    passed = rng.choice((150, 400))
+    at, age = call.at + passed, passed + rng.choice((30, 100))
+    plan.faults += [
+        Item(at, "partition", {"grids": [call.args["grid"]], "lasting": 4_000}),
+        Item(at + 5, "restore", {"grid": host, "age": age, "down": 100}),
+        Item(at + 1_500, "crash", {"grid": host, "down": 200}),
+    ]
+    plan.end = max(plan.end, at + 5_000)
+
+
 def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
     """Many orders at once, more than `max_unagreed` has room for, of a grid that then goes down."""
     calls = [op for op in plan.ops if op.kind == "call"]
@@ -357,9 +370,14 @@ def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
 
 
 def _set_back(rng: Random, plan: Plan, grid: int) -> None:
-    """A clock goes ahead as far as peers take it, work begins, and the grid starts again with the clock set back."""
+    """A clock goes ahead as far as peers take it, work begins, the grid starts again with the clock set back.
+
+    Now and then its disk is put back too, to before that start.
+    """
     at = rng.choice((_busy(rng, plan), rng.randrange(1, 400)))
     plan.faults.append(Item(at, "jump", {"grid": grid, "ms": AHEAD_MS, "lasting": 2_000, "reboot": True}))
+    if rng.random() < 0.4:
+        plan.faults.append(Item(at + 2_600, "restore", {"grid": grid, "age": 1_000, "down": 400}))
     if rng.random() < 0.7 and not any(to - since > 20_000 for since, to in plan.lulls):
         plan.grids[grid].tariff_ms = 2_500
     work = {"offer": "stream", "pieces": 10, "pause": 700, "timeout": 10_000, "max": 900, "grant": 0}

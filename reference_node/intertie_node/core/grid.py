@@ -272,7 +272,7 @@ class Grid:
         self.world.catalog.learn(offers)
 
     def _advertise(self, link: Link, fx: Effects) -> None:
-        if fx.now >= self._told.renew_at:
+        if self._told.is_due(self.world, fx.now):
             self._told.renew(self.world, fx)
         epoch = self._epochs[link.name] = self._epochs.get(link.name, 0) + 1
         routing.advertise(self.world, link, self._told, epoch, fx)

@@ -144,7 +144,6 @@ class Obeyed(Struct, frozen=True):
 
     frame_bytes: int
     inline_bytes: int
-    input_bytes: int
     orders: int
     hops: int
 

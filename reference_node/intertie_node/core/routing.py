@@ -51,10 +51,22 @@ class Advertised(Struct):
         peers take no lower one after a clock was set back.
         """
         now, taken = fx.now, world.catalog.root_versions
-        written = max((link.pair.next_at(now) for link in world.links.values()), default=now)
-        version = taken[world.fingerprint] = max(written, taken.get(world.fingerprint, 0) + 1)
+        version = taken[world.fingerprint] = max(_written(world, now), taken.get(world.fingerprint, 0) + 1)
         fx.changes.put("settings", (ROOT_VERSION,), (ROOT_VERSION, msgspec.msgpack.encode(version)))
         self.root, self.renew_at = own_root(world, version, now), now + ROOT_LIFETIME_MS // 2
+
+    def is_due(self, world: World, now: int) -> bool:
+        """Whether a new root is due: half of its life has passed, or lost entries have come back that are later.
+
+        A restored grid whose clock was set back may have told later versions, which peers have taken.
+        """
+        known = max(now, world.catalog.root_versions.get(world.fingerprint, 0))
+        return now >= self.renew_at or known < _written(world, now)
+
+
+def _written(world: World, now: int) -> int:
+    """The time that the next own entry of any link would bear (ms since the Unix epoch)."""
+    return max((link.pair.next_at(now) for link in world.links.values()), default=now)
 
 
 def own_root(world: World, version: int, now: int) -> bytes:

@@ -89,14 +89,14 @@ class _Reader:
         return {seq for seq, _, _ in self._entries(payer, oldest - 1)} if oldest else set()
 
     def _moved(self, provider: int, acked: int) -> set[int]:
-        """Orders of which the provider says something beyond what the payer has signed."""
-        found = set()
+        """Orders of which the provider says something beyond what the payer has signed; what it says may be void."""
+        found, last = set(), self._stored.logs[1 - provider][0]
         for _, data, _ in self._entries(provider, acked):
             entry = parse_entry(data)
             name = SPEAKING_OF_ORDERS.get(entry.kind)
             if name is not None:
                 found.add(getattr(entry, name).order_seq)
-        return found
+        return {seq for seq in found if 1 <= seq <= last}
 
 
 def _read_hold(store: Store, link: str, terms: LinkTerms, row: Row) -> Hold | None:

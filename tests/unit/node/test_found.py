@@ -268,6 +268,24 @@ def test_a_root_has_no_lower_version_after_a_restart_with_the_clock_set_back(
         assert line.refusal(line.north) == ""
 
 
+def test_a_restored_grid_renews_its_root_when_later_entries_come_back(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = line.backup(line.south)
+    monkeypatch.setattr(line.south, "clock", lambda: line.net.now + 900)
+    line.restart(line.south)
+    line.net.connect(line.hub, line.south)
+    line.net.run()
+    line.north.invoke(ECHO)
+    line.net.run()
+    monkeypatch.setattr(line.south, "clock", lambda: line.net.now)
+    line.restart(line.south, older)
+    line.net.connect(line.hub, line.south)
+    line.net.run()
+    assert not line.hub.world.catalog.refused
+    assert line.refusal(line.north) == ""
+
+
 def test_work_that_ends_before_it_began_by_a_clock_set_back_is_proven_all_the_same() -> None:
     net, north, south = served_by("slow", silent)
     listener = north.invoke("south.example/slow")

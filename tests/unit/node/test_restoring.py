@@ -8,8 +8,10 @@ import msgspec
 import pytest
 from tests.kit.worlds import Network, SimNode, echo
 
+from intertie.v1 import entry_pb2 as pb
 from intertie_node.core import consuming, link_rows
 from intertie_node.core.effects import Changes
+from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
 from intertie_node.services.restoring import load_hold, restore_link
 
@@ -102,6 +104,29 @@ def test_a_hold_is_written_once_unless_it_stays(monkeypatch: pytest.MonkeyPatch)
         two.call(OFFERS[0])
     assert len(written) == 2 * 5
     assert len(two.holds(two.north)) == len(two.holds(two.south)) == 5
+
+
+def test_a_void_claim_on_what_is_no_order_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = Watched()
+    two.call(OFFERS[0])
+    node, link = two.north, two.north.link()
+    stored = msgspec.msgpack.decode(node.store.tables["links"][link.name,][1], type=link_rows.Stored)
+    seq = stored.logs[THEM][0]
+    for order_seq in (0, 1, 2**63, 2**64 - 1):
+        seq += 1
+        charge = pb.Entry(kind=pb.ENTRY_KIND_CHARGE, charge=pb.Charge(order_seq=order_seq)).SerializeToString()
+        node.store.tables["entries"][link.name, THEM, seq] = (link.name, THEM, seq, charge, bytes(32))
+    stored.logs = (stored.logs[ME], (seq, *stored.logs[THEM][1:]))
+    node.store.tables["links"][link.name,] = (link.name, msgspec.msgpack.encode(stored))
+    read = node.store.row
+    monkeypatch.setattr(node.store, "row", lambda table, key: read(table, tuple(map(_kept, key))))
+    assert state(again(node, link)) == state(link)
+
+
+def _kept(part: Any) -> Any:
+    """A part of a key that a database can be asked for."""
+    assert isinstance(part, str) or 0 <= part < 2**63
+    return part
 
 
 def test_a_settled_hold_is_found_with_its_terms() -> None:
