@@ -10,6 +10,7 @@ from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
 from intertie_conformance.checks import check
 from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.identity import now_ms
+from intertie_conformance.registry import LIMITS
 from intertie_conformance.roles.client import client
 from intertie_conformance.roles.sale import Sale, sell, sold, sold_alone
 from intertie_conformance.stage import Stage
@@ -20,6 +21,8 @@ from intertie_conformance.wire.digests import salted
 
 K = pb.EntryKind
 SKEW_MS = 1_000
+EVENT_BYTES = 40
+"""What an event takes beside its payload, or a little more."""
 
 
 @check("IT-INV-030", role="executor", consumer=True)
@@ -150,6 +153,24 @@ async def resumes(stage: Stage) -> None:
     sale.chunk(3)
     await sale.hears(3)
     sale.finish(b"xxx", 4)
+    await sale.ends("COMPLETED")
+
+
+@check("IT-INV-079", role="executor", consumer=True)
+async def returns_credit(stage: Stage) -> None:
+    """An output larger than the first window goes on by the credit that the target returns."""
+    sale = await sold(stage)
+    piece, sent, number = b"x" * 8_000, 0, 0
+    while number < 20:
+        given = sum(made.byte_credit.bytes for made in sale.said("byte_credit"))
+        if sent < LIMITS["event_credit"].maximum + given:
+            number, sent = number + 1, sent + len(piece) + EVENT_BYTES
+            sale.chunk(number, piece)
+        else:
+            await sale.heard_by_target("byte_credit", len(sale.said("byte_credit")) + 1)
+    await sale.hears(number)
+    stage.saw(f"{sent} bytes of events by returned credit")
+    sale.finish(piece * number, number + 1)
     await sale.ends("COMPLETED")
 
 

@@ -20,7 +20,7 @@ from intertie.v1.task_pb2 import (
 )
 from intertie_conformance.grid.account import ME, THEM, Hold
 from intertie_conformance.grid.catalog import Offered
-from intertie_conformance.wire.build import entry, event
+from intertie_conformance.wire.build import entry, event, size_of
 from intertie_conformance.wire.digests import salted
 from intertie_conformance.wire.refusal import Refusal
 
@@ -248,8 +248,7 @@ class Buyer:
     def _next(self, made: Purchase, event: Event) -> None:
         made.run.event(event)
         if event.number:
-            credit = event.ByteSize()
-            made.link.say(Event(order_seq=made.seq, byte_credit={"bytes": credit}))  # type: ignore[arg-type]
+            made.link.rules.returns_credit(made, size_of(event))
         if event.HasField("result") and event.result.state != TASK_STATE_REJECTED:
             made.result = event
             self._settle(made)

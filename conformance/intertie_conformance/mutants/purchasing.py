@@ -87,6 +87,14 @@ class NeverResumes(Rules):
         return False
 
 
+@mutant("IT-INV-079")
+class KeepsCredit(Rules):
+    """Returns no credit for what it takes."""
+
+    def returns_credit(self, made: Purchase, size: int) -> None:
+        return
+
+
 @mutant("IT-INV-094")
 class PassesEveryReply(Rules):
     """Passes replies to earlier requests on."""

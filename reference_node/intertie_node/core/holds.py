@@ -111,6 +111,13 @@ class Hold(Struct, gc=False):
         return self.terms.max_charge - self.charged if self.state is HoldState.OPEN else 0
 
     @property
+    def claimed(self) -> tuple[list[int], int]:
+        """Quantities (atoms) and amount (minor units) of the last claim; zeros if there is none."""
+        if not self.claims:
+            return [0] * len(self.terms.units), 0
+        return list(self.claims[-1].quantities), self.claims[-1].amount
+
+    @property
     def granted(self) -> int:
         """Grant of an open hold, minor units; 0 once it has ended."""
         return self.grants[-1][1] if self.state is HoldState.OPEN else 0

@@ -125,10 +125,10 @@ class OrderSource:
         """Claim what the end has used, or no more than before where that was not granted; returns the end claimed."""
         claimed = quantities(hold.terms.units, end.counted if isinstance(inv.sink, OrderSink) else end.usage)
         if end.proof is None:  # nothing would prove more
-            claimed, _ = _claimed_before(hold)
+            claimed, _ = hold.claimed
         amount = self._within(hold, claimed)
         if amount is None:
-            claimed, amount = _claimed_before(hold)
+            claimed, amount = hold.claimed
             error = Problem(reason="GRANT_EXHAUSTED", message="The work cost more than was granted.")
             end = End(TASK_STATE_FAILED, dict(zip(hold.terms.units, claimed, strict=True)), None, error)
         entry = self._claimed(claimed, amount)
@@ -192,13 +192,6 @@ class OrderSource:
             Event(at=fx.now, result=Result(state=TASK_STATE_REJECTED, problem=problem)),
             fx,
         )
-
-
-def _claimed_before(hold: Hold) -> tuple[list[int], int]:
-    """Quantities (atoms) and amount (minor units) of the last claim; zeros if there is none."""
-    if not hold.claims:
-        return [0] * len(hold.terms.units), 0
-    return list(hold.claims[-1].quantities), hold.claims[-1].amount
 
 
 class Subscriber(Protocol):

@@ -9,6 +9,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event, InputReply
 from intertie.v1.task_pb2 import HOLD_STATE_IN_DOUBT, TASK_STATE_COMPLETED, TASK_STATE_FAILED
+from intertie_conformance.wire.build import event
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class PayingRules:
     def replies_again(self, made: Purchase, reply: InputReply) -> None:
         """What was replied is said again when the link is open."""
         made.say(input_reply=reply)
+
+    def returns_credit(self, made: Purchase, size: int) -> None:
+        """Credit for an event that was taken."""
+        made.link.say(event(order_seq=made.seq, byte_credit={"bytes": size}))
 
     def asks_again(self, made: Purchase) -> None:
         """A result that does not come is asked for."""
