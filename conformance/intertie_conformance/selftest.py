@@ -38,6 +38,7 @@ YES_TOO: Final = frozenset(
         "routes.AnyOrigin",
         "routes.AnyPrices",
         "routes.HalfAnswers",
+        "routes.HugeOffers",
         "routes.LongUnits",
         "routes.TakesExtras",
         "routes.UnitsTwice",

@@ -34,7 +34,7 @@ TABLES: Mapping[str, tuple[tuple[str, ...], int]] = {
     "transfers": (("debit", "credit", "amount", "asset", "at", "link", "side", "seq", "invocation"), 0),
     # keyed: put, replaced and deleted by primary key
     "links": (("link", "state"), 1),
-    "holds": (("link", "payer", "seq", "open", "last_seq", "state"), 3),
+    "holds": (("link", "payer", "seq", "open", "state"), 3),
     "invocations": (
         (
             "id",
@@ -82,12 +82,8 @@ class Store(Protocol):
         """The row with that primary key."""
         ...
 
-    def open_holds(self, link: str, settled_me: int, settled_them: int) -> list[Row]:
-        """Rows of `holds` that are still needed in memory.
-
-        Those with `open` > 0, and those whose `last_seq` (seq of the last charge, credit or reject) is
-        above what the payer has signed: `settled_me` for payer ME, `settled_them` for payer THEM.
-        """
+    def open_holds(self, link: str) -> list[Row]:
+        """Rows of `holds` with `open` > 0."""
         ...
 
     def active_invocations(self) -> list[Row]:

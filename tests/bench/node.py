@@ -10,6 +10,7 @@ import cProfile
 import json
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,9 @@ class Desk:
         }
 
     async def profile(self, path: str) -> dict[str, Any]:
-        """Start to profile the event loop's thread, or stop and write a file for pstats."""
+        """Start to profile the processor time of the event loop's thread, or stop and write a file for pstats."""
         if self._profile is None:
-            self._profile = cProfile.Profile()
+            self._profile = cProfile.Profile(time.thread_time)
             self._profile.enable()
         else:
             self._profile.disable()

@@ -90,10 +90,8 @@ class MemoryStore:
     def row(self, table: str, key: Row) -> Row | None:
         return self.tables[table].get(tuple(key))
 
-    def open_holds(self, link: str, settled_me: int, settled_them: int) -> list[Row]:
-        settled = (settled_me, settled_them)
-        rows = (row for row in self.all_rows("holds") if row[0] == link)
-        return [row for row in rows if row[3] > 0 or row[4] > settled[row[1]]]
+    def open_holds(self, link: str) -> list[Row]:
+        return [row for row in self.all_rows("holds") if row[0] == link and row[3] > 0]
 
     def active_invocations(self) -> list[Row]:
         return [row for row in self.all_rows("invocations") if row[7] == 1]

@@ -24,4 +24,5 @@ def test_whole_areas_have_no_holes() -> None:
 def test_nothing_that_has_a_reason_has_a_check() -> None:
     checked = {check.id for check in all_checks()} | set(all_rules())
     assert sorted(checked & set(unseen())) == []
+    assert sorted(name for name in checked if requirements()[name].reason) == []
     assert sorted(name for name in unseen() if not requirements()[name].testable) == []

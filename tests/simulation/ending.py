@@ -243,7 +243,7 @@ def _paid(judge: Any, node: Node, books: Books) -> None:
               for order in book.orders.values()}  # fmt: skip
     spent: dict[str, int] = {}
     for row in node.disk.tables["invocations"].values():
-        if not row[1].startswith("link:"):
+        if row[1] is not None:
             spent[row[1]] = spent.get(row[1], 0) + _cost(row, orders)
     for name, _, _, reserved, paid, *_ in node.disk.all_rows("accounts"):
         who = f"{node.identity.grid} {name}"

@@ -195,9 +195,11 @@ class Judge:
         row = node.disk.row("invocations", (key,))
         self.check(row is not None, "no work without a durable invocation", f"{name} starts {key}")
         assert row is not None
-        if row[1].startswith("link:"):
-            _, link, seq = row[1].split(":")
-            durable = len(node.disk.log(link, THEM)) >= int(seq) and node.disk.row("holds", (link, THEM, int(seq)))
+        _, _, caller = key.partition("@")
+        if caller.startswith("link:"):
+            _, link, seq = caller.split(":")
+            order = node.disk.entries(link, THEM, int(seq) - 1, int(seq), 0)
+            durable = order and pb.Entry.FromString(order[0][1]).kind == pb.ENTRY_KIND_ORDER
             self.check(bool(durable), "no work without a durable order", f"{name} starts {key}")
         again = (node.index, key) in self._started and work.offer != "echo"
         self.check(not again, "only idempotent work runs twice", f"{name} starts {key} again")

@@ -10,6 +10,7 @@ from intertie_conformance.checks import check
 from intertie_conformance.checks.events import quiet, results, said
 from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.identity import now_ms
+from intertie_conformance.registry import LIMITS
 from intertie_conformance.roles import ordering
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.stage import Stage
@@ -54,7 +55,7 @@ async def first_that_fails(stage: Stage) -> None:
     """Of two faults in an order the one of the earlier row is the reason of the reject."""
     peer = await (await stage.peer()).up()
     target = peer.peer.grid
-    large = {"input": {"size": 20_000}}
+    large = {"input": {"size": LIMITS["inline_bytes"].maximum + 1}}
     rows: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("ID_INVALID", "echo", {"id": "x" * 36, "max_charge": 2**40}),
         ("CREDIT_LIMIT", "echo", {"max_charge": 2**40, "grant": 2**40}),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from intertie.v1.metering_pb2 import (
     ENERGY_METHOD_ATTRIBUTED,
-    ENERGY_METHOD_ESTIMATED,
     ENERGY_METHOD_MEASURED,
     ENERGY_METHOD_UNKNOWN,
     ENERGY_METHOD_UNSPECIFIED,
     Energy,
 )
+from intertie.v1.record_pb2 import ExecutionRecord
 from intertie_conformance.checks import check
 from intertie_conformance.checks.metering import charged
 from intertie_conformance.checks.records import every_end, record_of
@@ -19,17 +17,14 @@ from intertie_conformance.grid.catalog import Offered
 from intertie_conformance.roles import ordering
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import Absent, fail
-from intertie_conformance.wire.amounts import INT64_MAX
-
-UNKNOWN = (ENERGY_METHOD_UNSPECIFIED, ENERGY_METHOD_UNKNOWN)
-STRENGTH = (ENERGY_METHOD_MEASURED, ENERGY_METHOD_ATTRIBUTED, ENERGY_METHOD_ESTIMATED)
-OUTCOMES = ("order", "order.failed", "order.canceled")
+from intertie_conformance.wire.energy import UNKNOWN, energy_of
 
 
 async def energies(stage: Stage) -> list[Energy]:
     """What records of several ends state."""
     peer = await (await stage.peer()).up()
-    return [record_of(charge).energy for charge in await every_end(peer)]
+    stepped = await charged(peer, "meter", {"usage": {"sim.step": stage.random.randrange(1, 99)}})
+    return [record_of(charge).energy for charge in [*await every_end(peer), stepped]]
 
 
 async def known_energies(stage: Stage) -> list[Energy]:
@@ -74,24 +69,15 @@ async def from_intensities(stage: Stage) -> None:
     """Energy that is not measured follows from the offer's intensities."""
     peer = await (await stage.peer()).up()
     offer = await ordering.offer(peer, "meter")
-    record = record_of(await charged(peer, "meter", {"usage": {"mcp.call": 3, "sim.step": 7}}))
-    wanted = expected(offer, {line.unit: line.quantity for line in record.usage})
+    for usage in ({"sim.step": 7}, {"mcp.call": 3, "sim.step": 7}):
+        _follows(stage, offer, record_of(await charged(peer, "meter", {"usage": usage})))
+
+
+def _follows(stage: Stage, offer: Offered, record: ExecutionRecord) -> None:
+    """A record's energy is measured or follows from the offer's intensities."""
+    wanted = energy_of(offer.message.energy, {line.unit: line.quantity for line in record.usage})
     got, direct = record.energy, record.energy.method in (ENERGY_METHOD_MEASURED, ENERGY_METHOD_ATTRIBUTED)
     figures = (got.method, got.millijoules, got.lower, got.upper)
     if not direct and figures != (wanted.method, wanted.millijoules, wanted.lower, wanted.upper):
         fail(f"energy from intensities: {wanted}", str(got))
     stage.saw("energy measured" if direct else "energy from intensities")
-
-
-def expected(offer: Offered, usage: Mapping[str, int]) -> Energy:
-    """The rule of section 3.4."""
-    stated = {item.unit: item.per_atom for item in offer.message.energy}
-    used = {unit: quantity for unit, quantity in usage.items() if quantity and unit in stated}
-    missing = [unit for unit, quantity in usage.items() if quantity and unit not in stated and unit not in OUTCOMES]
-    if not used or missing or any(stated[unit].method in UNKNOWN for unit in used):
-        return Energy(method=ENERGY_METHOD_UNKNOWN)
-    sums = [sum(getattr(stated[u], part) * q for u, q in used.items()) for part in ("millijoules", "lower", "upper")]
-    if sums[2] > INT64_MAX:
-        return Energy(method=ENERGY_METHOD_UNKNOWN)
-    method = max((stated[unit].method for unit in used), key=STRENGTH.index)
-    return Energy(method=method, millijoules=sums[0], lower=sums[1], upper=sums[2])

@@ -25,6 +25,7 @@ async def bad_offers(stage: Stage) -> None:
     many = [("order", 10, 1), *((f"x-{n:02d}", 1, 1) for n in range(16))]
     bad: dict[str, Any] = {
         "another origin": market.offer(),
+        "more than 262,144 bytes": {"description": "d" * 262_144},
         "no name": {"name": " "},
         "a name of 129 characters": {"name": "n" * 129},
         "17 price lines": {"prices": many},

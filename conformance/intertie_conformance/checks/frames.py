@@ -37,6 +37,35 @@ async def acknowledges(stage: Stage) -> None:
     await peer.expect_signed()
 
 
+@check("IT-LNK-075", role="honest peer")
+async def acknowledges_again(stage: Stage) -> None:
+    """A frame whose entries the target holds already is answered by a signature too."""
+    peer = await (await stage.peer()).up()
+    tariff(peer)
+    peer.flush()
+    await peer.expect_signed()
+    await peer.expect_alive()
+    before = sum(frame.HasField("signature") for frame in peer.frames)
+    frame = lk.Frame(first_seq=peer.logs.seq(ME), entries=[peer.logs.entries[ME][-1]])
+    frame.signature.CopyFrom(peer.logs.sign(peer.session, peer.me.key))
+    peer.lie(frame)
+    await peer.wait(
+        lambda: sum(frame.HasField("signature") for frame in peer.frames) > before,
+        "a signature for entries that are known already",
+    )
+    stage.saw("entries that are known already were acknowledged again")
+
+
+@check("IT-LNK-077", role="hostile peer", refusal=True)
+async def signs_before_returning(stage: Stage) -> None:
+    """A signature before the return of what an Open says that its sender holds closes the link with CURSOR_AHEAD."""
+    peer = await (await stage.peer()).up()
+    beyond = lk.Cursor(seq=peer.logs.seq(THEM) + 1, head=stage.random.randbytes(32))
+    await peer.begin(other=beyond)
+    await peer.expect_close("CURSOR_AHEAD")
+    await peer.up()
+
+
 @check("IT-LNK-076", role="honest peer")
 async def does_not_answer(stage: Stage) -> None:
     """Signatures alone are not answered: between them and the pong that follows no signature comes."""

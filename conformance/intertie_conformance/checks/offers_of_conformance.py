@@ -10,6 +10,7 @@ from typing import Any
 from intertie.v1 import catalog_pb2 as ct
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.event_pb2 import Event
+from intertie.v1.metering_pb2 import ENERGY_METHOD_ESTIMATED, Energy
 from intertie.v1.task_pb2 import TASK_STATE_CANCELED, TASK_STATE_COMPLETED, TASK_STATE_FAILED, TaskState
 from intertie_conformance.checks import check
 from intertie_conformance.checks.metering import charged, chunks, expect, grant, needed, quantities
@@ -21,6 +22,7 @@ from intertie_conformance.verdicts import fail
 from intertie_conformance.wire import ids
 from intertie_conformance.wire.build import entry, event
 
+STEP = Energy(method=ENERGY_METHOD_ESTIMATED, millijoules=2, lower=1, upper=3, boundary="conformance")
 FEATURES: Mapping[str, set[str]] = {
     "echo": {"idempotent"},
     "delay": {"idempotent", "cancelable"},
@@ -334,3 +336,14 @@ async def prices(stage: Stage) -> None:
         if stated != wanted or (message.asset, message.scale) != ("XTS", 6):
             fail(f"{wanted} in XTS at scale 6", f"{stated} in {message.asset} at scale {message.scale}")
     stage.saw("seven offers at the prices of the table")
+
+
+@check("IT-CNF-023", role="honest peer")
+async def intensity(stage: Stage) -> None:
+    """The meter offer states one intensity, that of sim.step; the others state none."""
+    peer = await (await stage.peer()).up()
+    for name in FEATURES:
+        stated = {item.unit: item.per_atom for item in (await ordering.offer(peer, name)).message.energy}
+        if stated != ({"sim.step": STEP} if name == "meter" else {}):
+            fail("2 mJ (1 to 3) a sim.step of conformance/meter, estimated, and nothing else", f"{name}: {stated}")
+    stage.saw("one intensity, as the RFC states it")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from intertie.v1 import catalog_pb2 as ct
 from intertie.v1.catalog_pb2 import Advertisement, CatalogRoot, Offer, OriginRoute
+from intertie.v1.metering_pb2 import ENERGY_METHOD_ESTIMATED, Energy
 from intertie_conformance.wire import envelope
 from intertie_conformance.wire.amounts import INT64_MAX, Price
 from intertie_conformance.wire.digests import multihash
@@ -79,6 +80,14 @@ _OFFERS: Final[dict[str, tuple[list[str], dict[str, object], list[Price]]]] = {
 """The conformance offers: features, schema of the input, prices beside those of orders."""
 
 
+_ENERGY: Final = {
+    "meter": {
+        "sim.step": Energy(method=ENERGY_METHOD_ESTIMATED, millijoules=2, lower=1, upper=3, boundary="conformance")
+    }
+}
+"""Energy per atom that a conformance offer states."""
+
+
 def input_schema(name: str) -> bytes:
     """The input schema of a conformance offer by its full name."""
     return json.dumps(_OFFERS[name.removeprefix("conformance/")][1]).encode()
@@ -106,6 +115,8 @@ def _offer(origin: bytes, name: str, features: list[str], schema: dict[str, obje
     )
     for unit, num, den in [*_BASE, *prices]:
         made.prices.add(unit=unit, num=num, den=den)
+    for unit, per_atom in _ENERGY.get(name, {}).items():
+        made.energy.add(unit=unit).per_atom.CopyFrom(per_atom)
     return Offered.of(made.SerializeToString())
 
 

@@ -260,9 +260,10 @@ class Link:
             self._take_back(frame)
         if frame.HasField("signature"):
             self.rules.signed_session(self, frame.signature)
+            self.rules.signed_whole(self, frame.signature)
             latest = self.now() + self.terms.max_skew_ms
             facts = self.logs.take(THEM, frame.first_seq, frame.entries, frame.signature, latest)
-        self._owes |= self.rules.acknowledges(frame)
+        self._owes |= self.rules.acknowledges(frame, len(facts))
         self._pong = self.rules.pong(frame.ping) if frame.ping else self._pong
         if self.rules.events_first():
             self._heed(frame)

@@ -226,7 +226,7 @@ class Job:
             "input_digest": order.input.digest,
             "output_digest": rules.salt(order.nonce, bytes(self.output)) if self.output else b"",
             "state": state,
-            "energy": rules.energy(usage),
+            "energy": rules.energy(usage, self.offer.message.energy),
             "place": self.offer.message.place,
             "started_at": self.started_at or now,
             "ended_at": now,

@@ -150,13 +150,7 @@ class CreditsRejected(Rules):
         return None
 
 
-@mutant(
-    "IT-LOG-081",
-    also=(
-        "IT-LOG-082",
-        "IT-LOG-084",
-    ),
-)
+@mutant("IT-LOG-081", also=("IT-LOG-082", "IT-LOG-084", "IT-LOG-090"))
 class RefusesNothing(Rules):
     """Agrees to final charges without looking at their records."""
 

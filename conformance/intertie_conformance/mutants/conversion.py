@@ -167,3 +167,12 @@ class AsksOnce(Rules):
 
     def lacks_grant(self, passed: Passed) -> bool:
         return False
+
+
+@mutant("IT-RLY-040")
+class PayersSkewAlone(Rules):
+    """Leaves room for the skew of the payer's link alone."""
+
+    def relayed_deadline(self, plan: Plan) -> int:
+        margin = self.outage_ms() + 2 * plan.source.terms.max_skew_ms
+        return min(plan.order.deadline, plan.hold.claim_until - plan.link.terms.claim_window_ms - margin)

@@ -143,7 +143,7 @@ class DropsNothing(Rules):
         return
 
 
-@mutant("IT-LOG-071")
+@mutant("IT-LOG-071", also=("IT-LOG-014",))
 class DropsAll(Rules):
     """Drops at an expire what its author had seen, too."""
 

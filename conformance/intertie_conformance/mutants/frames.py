@@ -64,7 +64,7 @@ class OpenWithPing(Rules):
 class NeverAcknowledges(Rules):
     """Does not sign for entries that it takes."""
 
-    def acknowledges(self, frame: lk.Frame) -> bool:
+    def acknowledges(self, frame: lk.Frame, fresh: int) -> bool:
         return False
 
 
@@ -72,7 +72,7 @@ class NeverAcknowledges(Rules):
 class AnswersSignatures(Rules):
     """Answers a signature by a signature."""
 
-    def acknowledges(self, frame: lk.Frame) -> bool:
+    def acknowledges(self, frame: lk.Frame, fresh: int) -> bool:
         return frame.HasField("signature")
 
 
@@ -245,3 +245,19 @@ class NeverForgives(Rules):
 
     def forgives(self, reason: str) -> bool:
         return reason != "LOG_FORK"
+
+
+@mutant("IT-LNK-075")
+class AcknowledgesNews(Rules):
+    """Does not sign for entries that it has taken before."""
+
+    def acknowledges(self, frame: lk.Frame, fresh: int) -> bool:
+        return fresh > 0
+
+
+@mutant("IT-LNK-077")
+class WaitsForWhatNeverComes(Rules):
+    """Takes signatures of who has not returned what its Open says that it holds."""
+
+    def signed_whole(self, link: Link, signature: lk.HeadSignature) -> None:
+        return

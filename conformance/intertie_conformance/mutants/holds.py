@@ -33,7 +33,7 @@ class VoidGrantRaises(Rules):
         return reason
 
 
-@mutant("IT-LOG-031", also=("IT-LOG-034",))
+@mutant("IT-LOG-031", also=("IT-LOG-010", "IT-LOG-022", "IT-LOG-034", "IT-LOG-084"))
 class AnyKind(Rules):
     """Ignores critical kinds that it does not know."""
 
@@ -49,7 +49,7 @@ class FearsUncritical(Rules):
         return "UNSUPPORTED_ENTRY"
 
 
-@mutant("IT-LOG-033", also=("IT-LOG-034", "IT-LOG-035"))
+@mutant("IT-LOG-033", also=("IT-LOG-034", "IT-LOG-035", "IT-LOG-084"))
 class AnyBody(Rules):
     """Ignores an entry whose body is another one."""
 
@@ -57,13 +57,7 @@ class AnyBody(Rules):
         return None
 
 
-@mutant(
-    "IT-LOG-034",
-    also=(
-        "IT-LOG-033",
-        "IT-LOG-035",
-    ),
-)
+@mutant("IT-LOG-034", also=("IT-LOG-033", "IT-LOG-035", "IT-LOG-084"))
 class ForgetsMalformed(Rules):
     """Does not refuse entries of a wrong body."""
 
@@ -71,18 +65,7 @@ class ForgetsMalformed(Rules):
         return None if reason == "ENTRY_MALFORMED" else reason
 
 
-@mutant(
-    "IT-LOG-034",
-    also=(
-        "IT-LOG-030",
-        "IT-LOG-032",
-        "IT-LOG-035",
-        "IT-LOG-041",
-        "IT-LOG-042",
-        "IT-LOG-060",
-        "IT-LOG-062",
-    ),
-)
+@mutant("IT-LOG-034", also=("IT-LOG-*",))
 class OneReason(Rules):
     """Refuses everything that is not found as malformed."""
 
@@ -203,7 +186,7 @@ class UnitTwice(Rules):
         return True
 
 
-@mutant("IT-LOG-051")
+@mutant("IT-LOG-051", also=("IT-LOG-061", "IT-LOG-066", "IT-LOG-069"))
 class ForgetsRejected(Rules):
     """Forgets an order that was rejected."""
 
@@ -214,18 +197,7 @@ class ForgetsRejected(Rules):
         return reason
 
 
-@mutant(
-    "IT-LOG-060",
-    also=(
-        "IT-LOG-030",
-        "IT-LOG-032",
-        "IT-LOG-034",
-        "IT-LOG-035",
-        "IT-LOG-041",
-        "IT-LOG-042",
-        "IT-LOG-062",
-    ),
-)
+@mutant("IT-LOG-060", also=("IT-LOG-*",))
 class AnyOrder(Rules):
     """Ignores entries about orders that it does not know."""
 
@@ -233,7 +205,7 @@ class AnyOrder(Rules):
         return None
 
 
-@mutant("IT-LOG-062")
+@mutant("IT-LOG-062", also=("IT-LOG-061",))
 class GrantsFall(Rules):
     """Lets a grant fall or stay."""
 
@@ -241,7 +213,7 @@ class GrantsFall(Rules):
         return True
 
 
-@mutant("IT-LOG-062", also=("IT-LOG-030",))
+@mutant("IT-LOG-062", also=("IT-LOG-030", "IT-LOG-061"))
 class GrantsBeyond(Rules):
     """Lets a grant exceed the maximum charge."""
 

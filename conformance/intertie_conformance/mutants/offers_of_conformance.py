@@ -170,3 +170,13 @@ class OwnPrices(Rules):
         if offer.name == "conformance/meter":
             offer.prices[3].num += 1
         return offer
+
+
+@mutant("IT-CNF-023", also=("IT-MTR-030", "IT-MTR-033"))
+class NoIntensity(Rules):
+    """States no energy of a step."""
+
+    def own_offer(self, offer: Offer) -> Offer:
+        made = super().own_offer(offer)
+        del made.energy[:]
+        return made

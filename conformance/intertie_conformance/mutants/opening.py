@@ -13,7 +13,7 @@ from intertie_conformance.wire.keys import PublicKeys
 from intertie_conformance.wire.refusal import Refusal
 
 
-@mutant("IT-LNK-010")
+@mutant("IT-LNK-010", also=("IT-ENC-022", "IT-ENC-030"))
 class SignsOpenWithRoot(Rules):
     """Signs its Open with the root key."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from intertie.v1.metering_pb2 import (
     ENERGY_METHOD_ESTIMATED,
     ENERGY_METHOD_MEASURED,
     ENERGY_METHOD_UNSPECIFIED,
     Energy,
+    EnergyIntensity,
 )
 from intertie.v1.record_pb2 import RecordProof
 from intertie.v1.task_pb2 import TASK_STATE_FAILED, TaskState
@@ -127,7 +128,7 @@ class UnprovenFailure(Rules):
 class LooseBounds(Rules):
     """States a figure above its upper bound."""
 
-    def energy(self, usage: Mapping[str, int]) -> Energy:
+    def energy(self, usage: Mapping[str, int], intensities: Iterable[EnergyIntensity]) -> Energy:
         return Energy(method=ENERGY_METHOD_MEASURED, millijoules=9, lower=1, upper=5, boundary="process-cpu")
 
 
@@ -135,7 +136,7 @@ class LooseBounds(Rules):
 class MadeUpZero(Rules):
     """States a measured zero for what it does not know."""
 
-    def energy(self, usage: Mapping[str, int]) -> Energy:
+    def energy(self, usage: Mapping[str, int], intensities: Iterable[EnergyIntensity]) -> Energy:
         return Energy(method=ENERGY_METHOD_MEASURED, boundary="process-cpu")
 
 
@@ -143,7 +144,7 @@ class MadeUpZero(Rules):
 class NoMethod(Rules):
     """Names no method."""
 
-    def energy(self, usage: Mapping[str, int]) -> Energy:
+    def energy(self, usage: Mapping[str, int], intensities: Iterable[EnergyIntensity]) -> Energy:
         return Energy(method=ENERGY_METHOD_UNSPECIFIED)
 
 
@@ -151,7 +152,7 @@ class NoMethod(Rules):
 class NoBoundary(Rules):
     """Does not say what is inside a figure."""
 
-    def energy(self, usage: Mapping[str, int]) -> Energy:
+    def energy(self, usage: Mapping[str, int], intensities: Iterable[EnergyIntensity]) -> Energy:
         return Energy(method=ENERGY_METHOD_MEASURED, millijoules=5, lower=1, upper=9)
 
 
@@ -159,5 +160,5 @@ class NoBoundary(Rules):
 class InventsEnergy(Rules):
     """Estimates without an intensity to go by."""
 
-    def energy(self, usage: Mapping[str, int]) -> Energy:
+    def energy(self, usage: Mapping[str, int], intensities: Iterable[EnergyIntensity]) -> Energy:
         return Energy(method=ENERGY_METHOD_ESTIMATED, millijoules=5, lower=1, upper=9, boundary="guessed")

@@ -48,7 +48,7 @@ class WithdrawsAnything(Rules):
         return True
 
 
-@mutant("IT-LOG-090", also=("IT-LOG-080",))
+@mutant("IT-LOG-090", also=("IT-LOG-080", "IT-LOG-081", "IT-LOG-082", "IT-LOG-084"))
 class CountsRefused(Rules):
     """Counts refused claims as agreed."""
 

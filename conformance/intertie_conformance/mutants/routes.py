@@ -48,6 +48,14 @@ class AnyPrices(Rules):
         return all(line.den >= 1 for line in offer.prices)
 
 
+@mutant("IT-CAT-010")
+class HugeOffers(Rules):
+    """Takes offers of any size."""
+
+    def offer_size(self, offer: Offer, origin: Described) -> bool:
+        return True
+
+
 @mutant("IT-CAT-011")
 class LongUnits(Rules):
     """Takes units with names of any length."""

@@ -235,7 +235,7 @@ class NoCreditAfterExpire(Rules):
         return "CHARGE_EXPIRED"
 
 
-@mutant("IT-LOG-072")
+@mutant("IT-LOG-072", also=("IT-LOG-026",))
 class NeverExpires(Rules):
     """Leaves its holds open for ever."""
 

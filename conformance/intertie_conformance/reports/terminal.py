@@ -51,8 +51,9 @@ class Live:
 def show(console: Console, run: Run, how: str) -> None:
     """Print the whole."""
     for outcome in run.outcomes:
-        if outcome.verdict is not Verdict.PASS:
+        if outcome.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
             _show_one(console, outcome, run, how)
+    _show_absent(console, run)
     for outcome in run.outcomes:
         if outcome.verdict is Verdict.PASS and outcome.first is not None:
             told = f"at first expected {outcome.first.expected}; got {outcome.first.got}"
@@ -67,14 +68,22 @@ def show(console: Console, run: Run, how: str) -> None:
     console.print(f"{run.target}, requirement set {run.version}, seed {run.seed}: {'conforms' if run.ok else 'fails'}")
 
 
+def _show_absent(console: Console, run: Run) -> None:
+    """What does not apply, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for outcome in run.outcomes:
+        if outcome.verdict is Verdict.NOT_APPLICABLE:
+            by_reason.setdefault(outcome.got, []).append(outcome.id)
+    for reason, ids in by_reason.items():
+        mark = f"[{COLOURS[Verdict.NOT_APPLICABLE]}]{Verdict.NOT_APPLICABLE.value} {len(ids)}[/]"
+        console.print(f"{mark}: {escape(reason)}\n  {' '.join(dict.fromkeys(ids))}\n", highlight=False)
+
+
 def _show_one(console: Console, outcome: Outcome, run: Run, how: str) -> None:
     requirement = requirements()[outcome.id]
     head = f"[{COLOURS[outcome.verdict]}]{outcome.verdict.value}[/] {outcome.id} {outcome.check}"
     console.print(head + (f" (expected: {escape(outcome.reason)})" if outcome.reason else ""), highlight=False)
     console.print(f"  {requirement.place}: {escape(requirement.sentence)}", highlight=False)
-    if outcome.verdict is Verdict.NOT_APPLICABLE:
-        console.print(f"  {escape(outcome.got)}", highlight=False)
-        return
     console.print(f"  expected: {escape(outcome.expected)}", highlight=False)
     console.print(f"  got:      {escape(outcome.got)}", highlight=False)
     if outcome.late:

@@ -155,6 +155,12 @@ CONFORMANCE_PRICES: Final[Mapping[str, Mapping[str, Rational]]] = {
     }.items()
 }
 """Offers that the conformance backend makes, with their default prices."""
+CONFORMANCE_ENERGY: Final[Mapping[str, Mapping[str, EnergyTable]]] = {
+    "conformance/meter": {
+        "sim.step": EnergyTable(millijoules=2, lower=1, upper=3, method="estimated", boundary="conformance")
+    }
+}
+"""What RFC 0014 has them state of energy (IT-CNF-023)."""
 
 
 class ConformanceTable(
@@ -174,5 +180,8 @@ def offer_terms(table: Backend) -> dict[str, Terms]:
     if isinstance(table, McpTable):
         return {tool.offer: tool for tool in table.tools.values()}
     if isinstance(table, ConformanceTable):
-        return {name: Terms(prices=table.prices.get(name, dict(prices))) for name, prices in CONFORMANCE_PRICES.items()}
+        return {
+            name: Terms(prices=table.prices.get(name, dict(prices)), energy=dict(CONFORMANCE_ENERGY.get(name, {})))
+            for name, prices in CONFORMANCE_PRICES.items()
+        }
     return {table.offer: table}

@@ -70,8 +70,13 @@ RouteKey = tuple[str, bytes]
 """(link, origin)."""
 
 
+MAX_OFFER_BYTES = 262_144
+
+
 def known_offer(origin: bytes, grid: str, data: bytes) -> KnownOffer:
     """Decode an offer's exact bytes. Raises: IntertieError INVALID_ARGUMENT naming what is wrong."""
+    if len(data) > MAX_OFFER_BYTES:
+        raise IntertieError("INVALID_ARGUMENT", f"An offer of {grid} has {len(data)} bytes.")
     try:
         offer = Offer.FromString(data)
     except Exception as error:

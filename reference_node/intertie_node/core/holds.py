@@ -34,7 +34,8 @@ class HoldState(IntEnum):
     EXPIRED = 5
 
 
-class Claim(Struct, frozen=True, array_like=True):
+# Thousands are open at a time and none can be part of a cycle: the collector need not look through them (gc=False).
+class Claim(Struct, frozen=True, array_like=True, gc=False):
     """A valid charge: cumulative, in minor units."""
 
     seq: int
@@ -44,7 +45,7 @@ class Claim(Struct, frozen=True, array_like=True):
     refused: bool = False
 
 
-class Terms(Struct, frozen=True, array_like=True):
+class Terms(Struct, frozen=True, array_like=True, gc=False):
     """What an order fixed; never changes."""
 
     id: str
@@ -65,7 +66,7 @@ Weight = tuple[int, ...]
 NO_WEIGHT: Weight = (0, 0, 0, 0, 0)
 
 
-class Hold(Struct):
+class Hold(Struct, gc=False):
     """One order's reservation. Histories are tuples, so that a shallow copy restores a hold."""
 
     payer: int
@@ -136,6 +137,16 @@ class Hold(Struct):
         """True while a refusal stands, also one without effect: it may still be withdrawn (RFC 0007, section 3.8)."""
         return True in [claim.refused for claim in self.claims]
 
+    @property
+    def fresh(self) -> bool:
+        """Whether it is still as its order left it."""
+        moved = self.state is not HoldState.OPEN or self.claims or self.credits or self.canceled
+        return not moved and len(self.grants) == 1
+
+    def needed(self, acked: int) -> bool:
+        """Whether it must be in memory once its payer has signed for the provider's log up to `acked`."""
+        return self.state is HoldState.OPEN or self.refused or self.last_value_seq > acked
+
     def grant_at(self, seen: int) -> int:
         """Cumulative grant as of `seen` in the payer's log."""
         if len(self.grants) == 1:
@@ -164,7 +175,7 @@ def copy_of(hold: Hold) -> Hold:
     return msgspec.structs.replace(hold)
 
 
-class Lines(Struct, frozen=True):
+class Lines(Struct, frozen=True, gc=False):
     """Price lines by column, and what follows from them for every order that states them."""
 
     units: Units

@@ -17,7 +17,7 @@ from intertie_node.core.effects import Effects
 from intertie_node.core.tasks import TASK_TABLE, TERMINAL, TaskSignal
 
 
-class Spec(Struct, frozen=True, array_like=True):
+class Spec(Struct, frozen=True, array_like=True, gc=False):
     """What was asked for; copied along the path as the design lists."""
 
     id: str
@@ -50,7 +50,7 @@ class Spec(Struct, frozen=True, array_like=True):
         return f"{self.id}@{self.caller}"
 
 
-class End(Struct, frozen=True):
+class End(Struct, frozen=True, gc=False):
     """How the work of an invocation ended, in the terms of the executor's record."""
 
     state: int

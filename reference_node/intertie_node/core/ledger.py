@@ -6,6 +6,7 @@ disks; a frame is applied after `begin`, so that a bad one leaves no trace.
 
 from collections.abc import Callable, Mapping
 from operator import add, sub
+from typing import Any
 
 from msgspec import Struct
 
@@ -117,6 +118,8 @@ class Ledger:
         """Ended holds whose end has been settled: `forget` may take them."""
         self.changed: set[HoldKey] = set()
         """Holds whose rows must be written; emptied by whoever writes them."""
+        self.fresh: tuple[dict[int, None], dict[int, None]] = ({}, {})
+        """By payer: holds that are still as their order left them, oldest first; the order alone restores them."""
         self._touched: dict[HoldKey, Hold | None] = {}
         """Holds changed since `begin`, as they were."""
         self._saved: tuple[Lane, Lane] | None = None
@@ -143,6 +146,7 @@ class Ledger:
             if before is None:
                 self.holds.pop(key, None)
                 self.dirty[key[0]].discard(key[1])
+                self.fresh[key[0]].pop(key[1], None)
             else:
                 self.holds[key] = before
                 for claim in before.claims:
@@ -152,10 +156,6 @@ class Ledger:
         if self._saved:
             self.lanes = self._saved
         self._touched, self._saved = {}, None
-
-    def _note(self, key: HoldKey, before: Hold | None) -> None:
-        self.changed.add(key)
-        self._touched.setdefault(key, before)
 
     def _forget_claims(self, key: HoldKey) -> None:
         hold = self.holds.get(key)
@@ -172,26 +172,29 @@ class Ledger:
         name, act = rule
         if entry.WhichOneof("body") != name:
             return "ENTRY_MALFORMED"
-        return act(self, author, seq, entry)
+        return act(self, author, seq, entry, getattr(entry, name))
 
-    def order(self, author: int, seq: int, entry: pb.Entry) -> str | None:
+    def order(self, author: int, seq: int, entry: pb.Entry, body: pb.Order) -> str | None:
         """The author's order reserves its maximum charge."""
-        hold = open_hold(author, seq, entry.at, entry.order, self.terms.claim_window_ms, self.terms.max_hold_ms)
+        hold = open_hold(author, seq, entry.at, body, self.terms.claim_window_ms, self.terms.max_hold_ms)
         if isinstance(hold, str):
             return hold
-        self._note((author, seq), None)
+        self._touched[author, seq] = None
+        self.fresh[author][seq] = None
         self.holds[author, seq] = hold
         self.lanes[author].move(NO_WEIGHT, hold.weight)
         return None
 
-    def by_payer(self, author: int, seq: int, entry: pb.Entry, order_seq: int) -> str | None:
+    def by_payer(self, author: int, seq: int, entry: pb.Entry, body: Any) -> str | None:
         """The author speaks of an own order."""
+        order_seq = body.order_seq
         if order_seq >= seq:
             return "ORDER_UNKNOWN"
         return self._move(author, order_seq, seq, entry)
 
-    def by_provider(self, author: int, seq: int, entry: pb.Entry, order_seq: int) -> str | None:
+    def by_provider(self, author: int, seq: int, entry: pb.Entry, body: Any) -> str | None:
         """The author speaks of an order of the other log, which it must have seen."""
+        order_seq = body.order_seq
         if order_seq > entry.seen:
             return "ORDER_UNKNOWN"
         reason = self._move(1 - author, order_seq, seq, entry)
@@ -226,15 +229,15 @@ class Ledger:
 
     def _changed(self, before: Hold, hold: Hold) -> None:
         key = (hold.payer, hold.seq)
-        self._note(key, before)
+        self.changed.add(key)
+        self._touched.setdefault(key, before)
         for voided in before.claims[len(hold.claims) :]:
             self.claims[hold.payer].pop(voided.seq, None)
         self.lanes[hold.payer].move(before.weight, hold.weight)
         self.dirty[hold.payer].add(hold.seq)
 
-    def tariff(self, author: int, seq: int, entry: pb.Entry) -> str | None:
+    def tariff(self, author: int, seq: int, entry: pb.Entry, body: pb.Tariff) -> str | None:
         """The author prices an origin's offers."""
-        body = entry.tariff
         if body.markup_num < 0 or body.markup_den <= 0 or body.fee < 0 or body.expires_at <= entry.at:
             return "TARIFF_INVALID"
         if self._saved_tariffs is None:
@@ -245,13 +248,13 @@ class Ledger:
             del kept[next(iter(kept))]
         return None
 
-    def agreement(self, author: int, seq: int, entry: pb.Entry) -> str | None:
+    def agreement(self, author: int, seq: int, entry: pb.Entry, body: pb.AgreementEntry) -> str | None:
         """The first agreement has no further effect: it is the genesis. Later versions are not built yet."""
         return None if seq == 1 else "UNSUPPORTED_ENTRY"
 
-    def refuse(self, author: int, seq: int, entry: pb.Entry) -> str | None:
+    def refuse(self, author: int, seq: int, entry: pb.Entry, body: pb.Refuse) -> str | None:
         """The author does not agree to an entry of the other log."""
-        target = entry.refuse.entry_seq
+        target = body.entry_seq
         if not 1 <= target <= entry.seen:
             return "REFUSE_INVALID"
         if target <= self.acked[author]:
@@ -261,9 +264,9 @@ class Ledger:
             return None
         return self._mark(author, order_seq, target, refused=True)
 
-    def withdraw(self, author: int, seq: int, entry: pb.Entry) -> str | None:
+    def withdraw(self, author: int, seq: int, entry: pb.Entry, body: pb.Withdraw) -> str | None:
         """The author takes a refusal back."""
-        target = entry.withdraw.entry_seq
+        target = body.entry_seq
         order_seq = self.claims[author].get(target)
         if order_seq is None:
             return "WITHDRAW_INVALID"
@@ -314,6 +317,8 @@ class Ledger:
         hold.agreed = hold.agreed_at(self.acked[hold.payer])
         if hold.last_value_seq > self.acked[hold.payer]:
             self.dirty[hold.payer].add(hold.seq)
+        if hold.fresh:
+            self.fresh[hold.payer][hold.seq] = None
 
     def forget(self, key: HoldKey) -> bool:
         """Forget a hold that has ended and is settled; False if it is still needed."""
@@ -330,28 +335,18 @@ def copy_lane(lane: Lane) -> Lane:
     return Lane(lane.weight, lane.agreed)
 
 
-Act = Callable[[Ledger, int, int, pb.Entry], str | None]
-
-
-def _payer(name: str) -> tuple[str, Act]:
-    return name, lambda ledger, author, seq, e: ledger.by_payer(author, seq, e, getattr(e, name).order_seq)
-
-
-def _provider(name: str) -> tuple[str, Act]:
-    return name, lambda ledger, author, seq, e: ledger.by_provider(author, seq, e, getattr(e, name).order_seq)
-
-
+Act = Callable[[Ledger, int, int, pb.Entry, Any], str | None]
 RULES: Mapping[int, tuple[str, Act]] = {
     K.ENTRY_KIND_AGREEMENT: ("agreement", Ledger.agreement),
     K.ENTRY_KIND_TARIFF: ("tariff", Ledger.tariff),
     K.ENTRY_KIND_ORDER: ("order", Ledger.order),
-    K.ENTRY_KIND_GRANT: _payer("grant"),
-    K.ENTRY_KIND_CANCEL: _payer("cancel"),
-    K.ENTRY_KIND_REJECT: _provider("reject"),
-    K.ENTRY_KIND_CHARGE: _provider("charge"),
-    K.ENTRY_KIND_CREDIT: _provider("credit"),
+    K.ENTRY_KIND_GRANT: ("grant", Ledger.by_payer),
+    K.ENTRY_KIND_CANCEL: ("cancel", Ledger.by_payer),
+    K.ENTRY_KIND_REJECT: ("reject", Ledger.by_provider),
+    K.ENTRY_KIND_CHARGE: ("charge", Ledger.by_provider),
+    K.ENTRY_KIND_CREDIT: ("credit", Ledger.by_provider),
     K.ENTRY_KIND_REFUSE: ("refuse", Ledger.refuse),
     K.ENTRY_KIND_WITHDRAW: ("withdraw", Ledger.withdraw),
-    K.ENTRY_KIND_EXPIRE: _payer("expire"),
+    K.ENTRY_KIND_EXPIRE: ("expire", Ledger.by_payer),
 }
 """Entry kind → (name of its body, rule). Kinds without a row are void as UNSUPPORTED_ENTRY."""

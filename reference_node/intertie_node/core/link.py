@@ -74,7 +74,7 @@ class Link:
         self.confirmed = False
         """True once the peer has signed in this session."""
         self.plan: Plan | None = None
-        self.their_limits = own.limits
+        self.their_limits = obeyed(own.limits)
         self.my_open = b""
         self.outbox = Outbox()
         self.held: list[lk.Frame] | None = None

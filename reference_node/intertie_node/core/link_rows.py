@@ -1,6 +1,7 @@
 """The rows of a link: what of it must be durable, and how it is put back after a restart (design §7, §11)."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -8,10 +9,13 @@ from msgspec import Struct
 
 from intertie.v1 import link_pb2 as lk
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import NO_WEIGHT, Hold, HoldState
-from intertie_node.core.ledger import ME, THEM, Lane, TariffTerms
-from intertie_node.core.log import Log
+from intertie_node.core.holds import NO_WEIGHT, Claim, Hold, HoldState, open_hold
+from intertie_node.core.ledger import ME, THEM, Lane, LinkTerms, TariffTerms
+from intertie_node.core.log import Log, parse_entry
 from intertie_node.core.pair import LogPair
+
+MAX_FRESH = 4_096
+"""Entries of a log that are looked through for holds without a row when a node starts: older ones get one."""
 
 
 class Stored(Struct, array_like=True):
@@ -24,6 +28,19 @@ class Stored(Struct, array_like=True):
     acked: tuple[int, int]
     signed: tuple[tuple[int, int], tuple[int, int]]
     tariffs: tuple[dict[int, TariffTerms], dict[int, TariffTerms]]
+    fresh: tuple[int, int] = (0, 0)
+    """By payer: seq of the oldest order whose hold has no row yet, 0 if there is none."""
+
+
+class StoredHold(Struct, array_like=True):
+    """The `state` of a hold's row: what has moved. The order's entry says the rest."""
+
+    grants: tuple[tuple[int, int], ...]
+    state: HoldState
+    claims: tuple[Claim, ...]
+    credits: tuple[tuple[int, int], ...]
+    ended_seq: int
+    canceled: bool
 
 
 class LinkRows:
@@ -71,16 +88,23 @@ class LinkRows:
         for table, late in self._late:
             fx.changes.append(table, late)
         self._late = []
+        if self._dirty:
+            self._save_holds(pair, fx)
+            fx.changes.put("links", (self.link,), (self.link, msgspec.msgpack.encode(self.stored(pair))))
+            self._dirty = False
+
+    def _save_holds(self, pair: LogPair, fx: Effects) -> None:
         ledger = pair.ledger
+        for payer, log in enumerate(pair.logs):
+            fresh = ledger.fresh[payer]
+            ledger.changed.update((payer, seq) for seq in takewhile((log.seq - MAX_FRESH).__gt__, fresh))
         for key in ledger.changed:
             hold = ledger.holds.get(key)
             if hold is not None:
+                ledger.fresh[hold.payer].pop(hold.seq, None)
                 row = hold_row(self.link, hold)
                 fx.changes.put("holds", row[:3], row)
         ledger.changed.clear()
-        if self._dirty:
-            fx.changes.put("links", (self.link,), (self.link, msgspec.msgpack.encode(self.stored(pair))))
-            self._dirty = False
 
     def stored(self, pair: LogPair) -> Stored:
         """The link's own row."""
@@ -92,6 +116,7 @@ class LinkRows:
             (pair.ledger.acked[ME], pair.ledger.acked[THEM]),
             (self.signed[ME], self.signed[THEM]),
             pair.ledger.tariffs,
+            (next(iter(pair.ledger.fresh[ME]), 0), next(iter(pair.ledger.fresh[THEM]), 0)),
         )
 
     def restore(
@@ -119,5 +144,21 @@ class LinkRows:
 
 def hold_row(link: str, hold: Hold) -> tuple[Any, ...]:
     """A row of `holds`: `open` is 1 for an open hold, 2 for one under refusal, else 0."""
-    state = 1 if hold.state is HoldState.OPEN else 2 if hold.refused else 0
-    return (link, hold.payer, hold.seq, state, hold.last_value_seq, msgspec.msgpack.encode(hold))
+    open_ = 1 if hold.state is HoldState.OPEN else 2 if hold.refused else 0
+    moved = StoredHold(hold.grants, hold.state, hold.claims, hold.credits, hold.ended_seq, hold.canceled)
+    return (link, hold.payer, hold.seq, open_, msgspec.msgpack.encode(moved))
+
+
+def stored_hold(payer: int, seq: int, order: bytes, state: bytes, terms: LinkTerms) -> Hold | None:
+    """A hold from its order's entry and its row's state, b"" if it has no row; None if that entry is no valid order."""
+    entry = parse_entry(order)
+    if not entry.HasField("order"):
+        return None
+    hold = open_hold(payer, seq, entry.at, entry.order, terms.claim_window_ms, terms.max_hold_ms)
+    if isinstance(hold, str):
+        return None
+    if state:
+        moved = msgspec.msgpack.decode(state, type=StoredHold)
+        hold.grants, hold.state, hold.claims = moved.grants, moved.state, moved.claims
+        hold.credits, hold.ended_seq, hold.canceled = moved.credits, moved.ended_seq, moved.canceled
+    return hold

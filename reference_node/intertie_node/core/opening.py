@@ -139,11 +139,18 @@ def check_open(opened: lk.Open, genesis: bytes, now: int, max_skew_ms: int, feat
             raise IntertieError("FRAME_MALFORMED", f"The Open declares {name} below {least}.", field=f"limits.{name}")
 
 
-def obeyed(limits: lk.Limits) -> lk.Limits:
+class Obeyed(Struct, frozen=True):
+    """Limits of a peer, as this side keeps to them (see `lk.Limits`)."""
+
+    frame_bytes: int
+    inline_bytes: int
+    orders: int
+    hops: int
+
+
+def obeyed(limits: lk.Limits) -> Obeyed:
     """What is sent to a peer that declares `limits`: never more than the protocol's largest."""
-    return lk.Limits(
-        **{field.name: min(value, LIMITS[field.name].maximum) for field, value in limits.ListFields()},
-    )
+    return Obeyed(*[min(getattr(limits, name), LIMITS[name].maximum) for name in Obeyed.__struct_fields__])
 
 
 def stays(current_dialled_by_me: bool, me_smaller: bool, open_done: bool) -> bool:

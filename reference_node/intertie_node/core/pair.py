@@ -25,7 +25,7 @@ Keys = Mapping[bytes, PublicKey]
 """Key id → key."""
 
 
-class Fact(Struct, frozen=True):
+class Fact(Struct, frozen=True, gc=False):
     """One entry that was taken into a log; `void` is the reason why it has no effect, if it has none."""
 
     author: int

@@ -26,6 +26,8 @@ from intertie_node.core.world import World
 ROOT_LIFETIME_MS = 24 * 3_600_000
 ROOT_VERSION = "root version"
 """Row of `settings`: the highest version of an own root."""
+MAX_NAME = 253
+"""Characters of a grid name."""
 MAX_PATH = 16
 MAX_ROUTES = 1_024
 """Origins that one link may advertise."""
@@ -209,7 +211,7 @@ def _checked(world: World, link: Link, item: Advertisement, fx: Effects) -> Rout
         origin=origin.fingerprint,
         grid=origin.grid,
         path=path,
-        path_names=tuple(body.path_names)[: len(path)],
+        path_names=tuple(name[:MAX_NAME] for name in body.path_names[: len(path)]),
         tariff_seq=body.tariff_seq,
         root=body.root,
         root_digest=multihash(payload),

@@ -12,7 +12,7 @@ from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import KnownOffer, priced
 from intertie_node.core.effects import Effects
 from intertie_node.core.executing import start
-from intertie_node.core.holds import Columns, HoldState, lines_of
+from intertie_node.core.holds import Columns, Hold, HoldState, lines_of
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -42,7 +42,7 @@ def on_order(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> 
     hold = link.ledger.holds.get((THEM, fact.seq))
     if hold is None or hold.state is not HoldState.OPEN:
         return
-    inv = Invocation(_spec(world, link, fact, data), OrderSource(link, fact.seq))
+    inv = Invocation(_spec(world, link, fact, hold, data), OrderSource(link, fact.seq))
     world.orders[link.name, THEM, fact.seq] = inv
     world.add(inv)
     decide(world, link, inv, order, fx)
@@ -73,21 +73,21 @@ def _stated(inv: Invocation) -> Columns:
     return hold.terms.units, hold.terms.prices
 
 
-def _spec(world: World, link: Link, fact: Fact, data: bytes) -> Spec:
-    order = fact.entry.order
-    payload, known = order.input, world.catalog.offers.get(order.offer_digest)
+def _spec(world: World, link: Link, fact: Fact, hold: Hold, data: bytes) -> Spec:
+    order, terms = fact.entry.order, hold.terms
+    known = world.catalog.offers.get(terms.offer_digest)
     return Spec(
-        id=order.id,
+        id=terms.id,
         caller=f"link:{link.name}:{fact.seq}",
         offer=known.ref if known else "",
-        offer_digest=order.offer_digest,
-        nonce=order.nonce,
-        input_digest=payload.digest,
-        media_type=payload.media_type,
+        offer_digest=terms.offer_digest,
+        nonce=terms.nonce,
+        input_digest=terms.input_digest,
+        media_type=order.input.media_type,
         input=data,
-        max_charge=order.max_charge,
-        grant=order.grant,
-        deadline=order.deadline,
+        max_charge=terms.max_charge,
+        grant=hold.grants[0][1],
+        deadline=terms.deadline,
         created_at=fact.entry.at,
         hop_limit=order.hop_limit,
         path=tuple(order.path),

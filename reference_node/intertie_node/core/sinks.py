@@ -25,7 +25,7 @@ from intertie_node.core.world import World, problem
 MULTIHASH_SHA256 = b"\x12\x20"
 
 
-class Rate(Struct, frozen=True, array_like=True):
+class Rate(Struct, frozen=True, array_like=True, gc=False):
     """How a relay converts upstream limits into downstream ones (design §9); 0, 0, 1, 1 changes nothing."""
 
     fee: int = 0

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import Struct
 
 
-class StartWork(Struct, frozen=True):
+class StartWork(Struct, frozen=True, gc=False):
     """Run an offer of this grid. Its progress comes back as steps naming `invocation`."""
 
     invocation: str

@@ -201,10 +201,11 @@ def invocation_row(inv: Invocation) -> tuple[Any, ...]:
     stored = StoredInvocation(kept, inv.source.row(), sink, inv.last_event, inv.finished, reply)
     record = msgspec.msgpack.encode(stored)
     outcome = inv.outcome.SerializeToString() if inv.outcome is not None else b""
-    active = 0 if ended and (inv.outcome is not None or spec.caller.startswith("link:")) else 1
+    is_order = spec.caller.startswith("link:")
+    active = 0 if ended and (is_order or inv.outcome is not None) else 1
     return (
         inv.key,
-        spec.caller,
+        None if is_order else spec.caller,
         spec.digest,
         spec.offer,
         inv.state,

@@ -17,7 +17,6 @@ from intertie.v1 import link_pb2 as lk
 from intertie_node.core.catalog import KnownOffer, known_offer
 from intertie_node.core.effects import Effects
 from intertie_node.core.grid import Grid
-from intertie_node.core.holds import Hold
 from intertie_node.core.invocations import Invocation
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -26,6 +25,7 @@ from intertie_node.core.recovery import revive
 from intertie_node.core.sinks import events_gone
 from intertie_node.core.work import CloseLink, FetchOffers, ReadEntries, ReadEvents, RecallOrder
 from intertie_node.ports import Connection, Dialler, Reach, Store
+from intertie_node.services.restoring import order_id
 
 log = logging.getLogger(__name__)
 Submit = Callable[[Callable[[Effects], None]], None]
@@ -205,10 +205,8 @@ class LinkService:
 
     def recall(self, work: RecallOrder) -> None:
         """Bring an ended order's invocation back for its payer, or say that its events are gone."""
-        hold_row = self._store.row("holds", (work.link, THEM, work.seq))
-        hold = msgspec.msgpack.decode(hold_row[5], type=Hold) if hold_row else None
-        key = f"{hold.terms.id}@link:{work.link}:{work.seq}" if hold else ""
-        row = self._store.row("invocations", (key,)) if hold else None
+        id = order_id(self._store, work.link, THEM, work.seq)
+        row = self._store.row("invocations", (f"{id}@link:{work.link}:{work.seq}",)) if id else None
         self._submit(lambda fx: self._recalled(work, row, fx))
 
     def _recalled(self, work: RecallOrder, row: Sequence[Any] | None, fx: Effects) -> None:

@@ -220,7 +220,8 @@ class OperatorDesk:
     async def cancel(self, id: str) -> Sequence[api.InvocationView]:
         """Ask the invocations that have this id to stop."""
         for row in self._rows(id):
-            await self._node.consumers.cancel(row[1], CancelRequest(id=id, comment="Stopped by the operator."))
+            request = CancelRequest(id=id, comment="Stopped by the operator.")
+            await self._node.consumers.cancel(views.caller_of(row), request)
         return self.invocation(id)
 
     # -- books and logs ---------------------------------------------------------------------------
@@ -254,7 +255,7 @@ class OperatorDesk:
         if "/" in named:
             peer, seq = place_in_log(named, "order")
             return self._link(peer), seq
-        callers = [str(row[1]).split(":") for row in self._rows(named)]
+        callers = [views.caller_of(row).split(":") for row in self._rows(named)]
         orders = [(parts[1], int(parts[2])) for parts in callers if parts[0] == "link"]
         if len(orders) != 1:
             message = f"The invocation {named[:80]!r} is no order of a peer: name one, or PEER/SEQ."

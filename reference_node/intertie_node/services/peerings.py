@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,10 +17,7 @@ from intertie.v1 import directory_pb2 as dr
 from intertie.v1.agreement_pb2 import Agreement
 from intertie_node.core.effects import Effects
 from intertie_node.core.grid import Grid
-from intertie_node.core.holds import Hold
-from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
-from intertie_node.core.link_rows import Stored
 from intertie_node.core.peering import PeeringAct, PeeringState, after, link_terms
 from intertie_node.core.pinning import pinned
 from intertie_node.ports import Reach, Store, StrangerCalls
@@ -28,6 +26,7 @@ from intertie_node.services.clock import wall_clock
 from intertie_node.services.links import LinkService
 from intertie_node.services.origins import restore_catalog, restore_orphans, restore_owed
 from intertie_node.services.pins import PeeringRow, Pins, reach_of
+from intertie_node.services.restoring import load_hold, restore_link
 from intertie_node.services.waiting import durable
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,6 @@ Submit = Callable[[Callable[[Effects], None]], None]
 INCOMING, OUTGOING = 0, 1
 MAX_PENDING = 64
 POLL_S = 0.5
-PAGE_BYTES = 4 << 20
 
 
 class Proposal(msgspec.Struct):
@@ -132,9 +130,9 @@ class PeeringDesk:
         terms = link_terms(verified, own.fingerprint)
         asset = (verified.asset, verified.scale)
         side = pinned(row.descriptors)
-        link = Link(name, genesis, own, side, terms, asset, lambda payer, seq: self._hold(name, payer, seq))
+        link = Link(name, genesis, own, side, terms, asset, partial(load_hold, self._store, name, terms))
         link.agreement = row.agreement if verified.proposer.fingerprint == own.fingerprint else b""
-        self._restore(link)
+        restore_link(self._store, link)
         self.pins.add(link, row)
         self._set_state(name, row.state)
         return link
@@ -145,32 +143,6 @@ class PeeringDesk:
         stated = Agreement.FromString(envelope.peek_unverified(agreement)[1])
         parties = (own, peer) if stated.proposer.fingerprint == own.fingerprint else (peer, own)
         return agreements.verify(agreement, *parties)
-
-    def _restore(self, link: Link) -> None:
-        row = self._store.row("links", (link.name,))
-        if row is None:
-            return
-        stored = msgspec.msgpack.decode(row[1], type=Stored)
-        acked = stored.acked
-        rows = self._store.open_holds(link.name, acked[ME], acked[THEM])
-        holds = [msgspec.msgpack.decode(r[5], type=Hold) for r in rows]
-        heads = (self._heads(link.name, ME, acked[THEM], stored), self._heads(link.name, THEM, acked[ME], stored))
-        link.restore(stored, holds, heads)
-
-    def _heads(self, link: str, side: int, from_seq: int, stored: Stored) -> dict[int, bytes]:
-        heads: dict[int, bytes] = {}
-        if from_seq == 0:
-            heads[0] = bytes.fromhex(link)
-        position, upto = max(0, from_seq - 1), stored.logs[side][0]
-        while position < upto:
-            rows = self._store.entries(link, side, position, upto, PAGE_BYTES)
-            heads.update({row[0]: row[2] for row in rows})
-            position = rows[-1][0]
-        return heads
-
-    def _hold(self, link: str, payer: int, seq: int) -> Hold | None:
-        row = self._store.row("holds", (link, payer, seq))
-        return msgspec.msgpack.decode(row[5], type=Hold) if row else None
 
     def _set_state(self, link: str, state: PeeringState) -> None:
         self.states[link] = state

@@ -1,6 +1,8 @@
 """Search over the catalog: text, kind, unit, price, place; ranked and paged (design §8)."""
 
 import base64
+from collections.abc import Sequence
+from itertools import accumulate
 
 from intertie.errors import IntertieError
 from intertie.v1.catalog_pb2 import OFFER_KIND_UNSPECIFIED, ListedOffer, SearchRequest, SearchResponse
@@ -10,6 +12,7 @@ from intertie_node.core.world import World
 
 MAX_TEXT = 256
 MAX_PAGE = 100
+MAX_PAGE_BYTES = 1 << 20
 DEFAULT_PAGE = 20
 
 
@@ -47,10 +50,17 @@ def search(world: World, request: SearchRequest, now: int) -> SearchResponse:
     items = [listed(world, offer, now) for _, _, offer in found]
     if request.max_price:
         items = [i for i in items if i.prices and _price(i) <= request.max_price]
-    page = SearchResponse(offers=items[start : start + size])
-    if len(items) > start + size:
-        page.next_page_token = base64.urlsafe_b64encode(str(start + size).encode()).decode()
+    shown = bounded(items[start : start + size])
+    page, end = SearchResponse(offers=shown), start + len(shown)
+    if len(items) > end:
+        page.next_page_token = base64.urlsafe_b64encode(str(end).encode()).decode()
     return page
+
+
+def bounded(items: Sequence[ListedOffer]) -> Sequence[ListedOffer]:
+    """As many of these offers as fit a page, one at least."""
+    sizes = accumulate(item.ByteSize() for item in items)
+    return items[: max(1, sum(size <= MAX_PAGE_BYTES for size in sizes))]
 
 
 def _fits(offer: KnownOffer, request: SearchRequest) -> bool:

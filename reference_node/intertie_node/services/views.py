@@ -131,11 +131,16 @@ def account(held: Account) -> api.AccountView:
 
 def invocation(row: Sequence[Any], world: World) -> api.InvocationView:
     """A row of `invocations`."""
-    caller = str(row[1])
+    caller = caller_of(row)
     if not caller.startswith("link:"):
         return of_status(stored_status(row), caller, is_order=False)
     link = world.links.get(caller.split(":")[1])
     return of_status(stored_status(row), link.peer.grid if link else caller, is_order=True)
+
+
+def caller_of(row: Sequence[Any]) -> str:
+    """Who asked for an invocation: its key is "id@caller"."""
+    return str(row[0]).partition("@")[2]
 
 
 def of_status(status: InvocationStatus, caller: str, *, is_order: bool) -> api.InvocationView:

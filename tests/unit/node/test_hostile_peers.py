@@ -714,13 +714,13 @@ def test_a_flood_of_origins_leaves_the_routes_of_others() -> None:
 def test_a_huge_advertisement_is_not_passed_on() -> None:
     """Whoever takes smaller frames than the hostile peer's would be lost to the relay."""
     scene = Between(limits(frame_bytes=65_536))
-    offers = [make_offer(MAL.fingerprint, "tool")]
+    offers = [make_offer(MAL.fingerprint, f"tool{n}") for n in range(2_000)]  # a root of 68 kB
     scene.net.catalogs[MAL.fingerprint] = offers
-    scene.rogue.say(advertisements=scene.rogue.advertise(offers, path_names=["x" * 200_000]))
+    scene.rogue.say(advertisements=scene.rogue.advertise(offers))
     scene.net.run()
     scene.net.wait(1_000)
-    assert "mal.example/tool" in scene.hub.world.catalog._by_ref
-    assert "mal.example/tool" not in scene.north.world.catalog._by_ref
+    assert "mal.example/tool7" in scene.hub.world.catalog._by_ref
+    assert "mal.example/tool7" not in scene.north.world.catalog._by_ref
     assert is_open(scene.north, scene.hub)
     assert is_open(scene.hub, scene.south)
     scene.check_calm()

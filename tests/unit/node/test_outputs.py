@@ -131,9 +131,9 @@ def test_a_relay_refuses_it_and_charges_nothing(monkeypatch: pytest.MonkeyPatch)
     line = Line()
     real = executing._end
 
-    def other(world: Any, inv: Any, sink: Any, result: Result, energy: Any, fx: Effects) -> None:
-        result.output.data = b"other"
-        real(world, inv, sink, result, energy, fx)
+    def other(world: Any, inv: Any, sink: Any, event: Event, energy: Any, fx: Effects) -> None:
+        event.result.output.data = b"other"
+        real(world, inv, sink, event, energy, fx)
 
     monkeypatch.setattr(executing, "_end", other)
     listener = line.north.invoke("south.example/echo")

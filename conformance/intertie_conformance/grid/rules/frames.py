@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.event_pb2 import Event
+from intertie_conformance.grid.account import ME
 from intertie_conformance.registry import LIMITS
 from intertie_conformance.wire import digests, heads
 from intertie_conformance.wire.build import size_of
@@ -97,6 +98,12 @@ class FrameRules:
             link.confirmed = True
         elif link.confirmed:
             raise Refusal("SIGNATURE_INVALID", "A signature belongs to another session.")
+
+    def signed_whole(self, link: Link, signature: lk.HeadSignature) -> None:
+        """Who signs in this session has returned what it holds of the own log."""
+        waits = link.phase.value == "catching up" and link.logs.seq(ME) < link.targets[0]
+        if waits and signature.session == link.session:
+            raise Refusal("CURSOR_AHEAD", f"{link.targets[0]} entries of this log were promised and not returned.")
 
     def returned_own(self, link: Link, signature: lk.HeadSignature) -> None:
         """A returned signature is this grid's own."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from intertie.v1 import entry_pb2 as pb
-from intertie.v1.metering_pb2 import ENERGY_METHOD_UNKNOWN, ENERGY_METHOD_UNSPECIFIED, Energy
+from intertie.v1.metering_pb2 import ENERGY_METHOD_UNKNOWN, ENERGY_METHOD_UNSPECIFIED, Energy, EnergyIntensity
 from intertie.v1.record_pb2 import ExecutionRecord, RecordProof, RecordRoot
 from intertie.v1.task_pb2 import TASK_STATE_CANCELED, TASK_STATE_COMPLETED, TASK_STATE_FAILED, TaskState
 from intertie_conformance.wire import amounts, envelope, merkle, records
 from intertie_conformance.wire.digests import is_multihash
+from intertie_conformance.wire.energy import energy_of
 from intertie_conformance.wire.refusal import Refusal, decode
 
 if TYPE_CHECKING:
@@ -209,9 +210,9 @@ class ExecutorRules:
         quantities = [usage.get(unit, 0) for unit, _, _ in hold.prices]
         return amounts.charge(hold.prices, quantities) <= hold.granted
 
-    def energy(self, usage: Mapping[str, int]) -> Energy:
-        """Nothing is measured here."""
-        return Energy(method=ENERGY_METHOD_UNKNOWN)
+    def energy(self, usage: Mapping[str, int], intensities: Iterable[EnergyIntensity]) -> Energy:
+        """Nothing is measured here: what the offer's intensities give."""
+        return energy_of(intensities, usage)
 
     def record(self, fields: dict[str, object]) -> dict[str, object]:
         """The fields of a record."""

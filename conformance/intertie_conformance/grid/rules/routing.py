@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_PATH: Final = 16
 MAX_OFFERS: Final = 4_096
 MAX_LINES: Final = 16
+MAX_OFFER_BYTES: Final = 262_144
 MAX_UNIT: Final = 64
 
 
@@ -136,6 +137,10 @@ class RoutingRules:
         """Its name has 1 to 128 characters."""
         return 1 <= len(offer.name) <= 128
 
+    def offer_size(self, offer: Offer, origin: Described) -> bool:
+        """It is short enough for a page."""
+        return offer.ByteSize() <= MAX_OFFER_BYTES
+
     def offer_lines(self, offer: Offer, origin: Described) -> bool:
         """At most 16 price lines."""
         return len(offer.prices) <= MAX_LINES
@@ -153,6 +158,7 @@ class RoutingRules:
         return all(len(line.unit) <= MAX_UNIT for line in offer.prices)
 
     OFFER_RULES: tuple[str, ...] = (
+        "offer_size",
         "offer_origin",
         "offer_name",
         "offer_lines",

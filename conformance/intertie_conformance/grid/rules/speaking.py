@@ -106,7 +106,7 @@ class SpeakingRules:
         """After both Opens each side signs, even with nothing to append."""
         return True
 
-    def acknowledges(self, frame: lk.Frame) -> bool:
+    def acknowledges(self, frame: lk.Frame, fresh: int) -> bool:
         """A frame with entries is answered by a signature; one with a signature alone is not."""
         return bool(frame.entries)
 

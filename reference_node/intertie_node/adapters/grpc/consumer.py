@@ -12,6 +12,7 @@ from intertie.v1 import account_pb2_grpc, catalog_pb2_grpc, invocation_pb2_grpc
 from intertie.v1 import catalog_pb2 as ct
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.envelope_pb2 import Payload
+from intertie.v1.event_pb2 import Event
 from intertie_node.adapters.grpc.calls import guarded
 from intertie_node.adapters.grpc.subscriptions import Mailbox, StreamDesk
 from intertie_node.ports import Consumers
@@ -29,22 +30,19 @@ class InvocationFace(invocation_pb2_grpc.InvocationServiceServicer):
     @guarded
     async def Call(self, request: iv.CallRequest, context: Any, account: str) -> iv.CallResponse:
         """Run to the end; streamed pieces are gathered into the output."""
-        mailbox = Mailbox()
-        wanted = request.invocation
-        self._consumers.invoke(account, wanted, mailbox)
-        pieces: list[bytes] = []
-        media_type, size = "", 0
-        async for item in self._items(account, wanted.id, mailbox):
-            if item.HasField("outcome"):
-                return iv.CallResponse(outcome=_with_pieces(item.outcome, pieces, media_type))
-            if item.event.HasField("chunk"):
-                pieces.append(item.event.chunk.payload.data)
-                media_type, size = item.event.chunk.payload.media_type, size + len(pieces[-1])
-                if size > MAX_COLLECTED_BYTES:
-                    raise IntertieError(
-                        "PAYLOAD_TOO_LARGE", "The streamed output is above 1 MiB: use Invoke or Stream."
-                    )
-        raise IntertieError("INTERNAL", "The invocation's events ended without an outcome.")
+        mailbox, id = Mailbox(), request.invocation.id
+        self._consumers.invoke(account, request.invocation, mailbox)
+        output = Collected()
+        try:
+            while (item := await mailbox.take()).HasField("event"):
+                output.add(item.event)
+                self._consumers.consumed(account, id, item.ByteSize())
+        except BaseException:
+            self._consumers.unsubscribe(account, id, mailbox)
+            raise
+        if item.HasField("refused"):
+            raise from_problem(item.refused)
+        return iv.CallResponse(outcome=output.within(item.outcome))
 
     @guarded
     async def Invoke(self, request: iv.InvokeRequest, context: Any, account: str) -> AsyncIterator[iv.InvokeResponse]:
@@ -109,14 +107,34 @@ class InvocationFace(invocation_pb2_grpc.InvocationServiceServicer):
         return await self._consumers.list(account, request)
 
 
-def _with_pieces(outcome: iv.Outcome, pieces: list[bytes], media_type: str) -> iv.Outcome:
-    if not pieces:
-        return outcome
-    whole = iv.Outcome()
-    whole.CopyFrom(outcome)
-    data = b"".join([*pieces, outcome.output.data])
-    whole.output.CopyFrom(Payload(media_type=outcome.output.media_type or media_type, data=data))
-    return whole
+class Collected:
+    """Streamed pieces of an output, for a caller that takes it whole."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._media_type = ""
+
+    def add(self, event: Event) -> None:
+        """Keep the piece that an event carries. Raises: IntertieError PAYLOAD_TOO_LARGE."""
+        if not event.HasField("chunk"):
+            return
+        piece = event.chunk.payload
+        self._pieces.append(piece.data)
+        self._media_type = piece.media_type
+        self._size += len(piece.data)
+        if self._size > MAX_COLLECTED_BYTES:
+            raise IntertieError("PAYLOAD_TOO_LARGE", "The streamed output is above 1 MiB: use Invoke or Stream.")
+
+    def within(self, outcome: iv.Outcome) -> iv.Outcome:
+        """The outcome, with the pieces before its own output."""
+        if not self._pieces:
+            return outcome
+        whole = iv.Outcome()
+        whole.CopyFrom(outcome)
+        data = b"".join([*self._pieces, outcome.output.data])
+        whole.output.CopyFrom(Payload(media_type=outcome.output.media_type or self._media_type, data=data))
+        return whole
 
 
 class CatalogFace(catalog_pb2_grpc.CatalogServiceServicer):

@@ -25,7 +25,8 @@ class Mailbox:
         self._items: deque[iv.InvocationEvent] = deque()
         self._size = 0
         self._overrun = False
-        self._ready = asyncio.Event()
+        self._reader: asyncio.Future[None] | None = None
+        """The reader that waits for an item."""
 
     def push(self, item: iv.InvocationEvent) -> None:
         """Take an item. Byte credit bounds what can wait; a provider that ignores it ends the subscription."""
@@ -36,13 +37,14 @@ class Mailbox:
             return
         self._items.append(item)
         self._size += size
-        self._ready.set()
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     async def take(self) -> iv.InvocationEvent:
         """The next item. Raises: IntertieError SLOW_PEER once durable events had to be left out."""
-        while not self._items:
-            self._ready.clear()
-            await self._ready.wait()
+        if not self._items:
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
         if self._overrun:
             raise IntertieError("SLOW_PEER", "Events came faster than they were taken: subscribe again for the rest.")
         item = self._items.popleft()

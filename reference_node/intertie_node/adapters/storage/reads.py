@@ -3,12 +3,11 @@
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, union_all
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.sql.selectable import CompoundSelect
 
 from intertie_node.adapters.storage.schema import SCHEMA
-from intertie_node.ports import ME, TABLES, THEM
+from intertie_node.ports import TABLES
 
 _DIALECT: Final = sqlite.dialect(paramstyle="named")
 
@@ -23,7 +22,7 @@ _events = SCHEMA["events"].c
 _transfers = SCHEMA["transfers"].c
 
 
-def _sql(statement: Select[Any] | CompoundSelect[Any]) -> str:
+def _sql(statement: Select[Any]) -> str:
     return str(statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True}))
 
 
@@ -47,18 +46,6 @@ def row(table: str) -> str:
     columns = SCHEMA[table].c
     wanted = [columns[name] == bindparam(name) for name in names[:key]]
     return _sql(select(*(columns[name] for name in names)).where(*wanted))
-
-
-def _open_holds() -> str:
-    """Parameters: link, settled_me, settled_them. Literals let the partial index serve."""
-    of_link = _holds.link == bindparam("link")
-    chosen = [_holds[name] for name in TABLES["holds"][0]]
-    parts = [select(*chosen).where(of_link, _holds.open > _NONE)]
-    for payer, settled in ((ME, "settled_me"), (THEM, "settled_them")):
-        unsettled = _holds.last_seq > bindparam(settled)
-        of_payer = _holds.payer == literal_column(str(payer))
-        parts.append(select(*chosen).where(of_link, of_payer, unsettled, _holds.open <= _NONE))
-    return _sql(union_all(*parts).order_by("payer", "seq"))
 
 
 def _signatures_query(*chosen: str) -> Select[Any]:
@@ -85,7 +72,7 @@ def invocations_page(of_account: bool, below: bool, in_states: bool) -> str:
     return _sql(page.limit(bindparam("limit")).offset(_NONE))
 
 
-OPEN_HOLDS: Final = _open_holds()
+OPEN_HOLDS: Final = _sql(select(*_holds).where(_holds.link == bindparam("link"), _holds.open > _NONE))
 ACTIVE_INVOCATIONS: Final = _sql(select(*_invocations).where(_invocations.active == _ONE).order_by(_invocations.id))
 NEWEST_INVOCATION_ID: Final = _sql(
     select(func.max(_invocations.id)).where(_invocations.account == bindparam("account"))

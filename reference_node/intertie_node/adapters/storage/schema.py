@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeEngine
 
 from intertie_node.ports import TABLES
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Number of the newest migration; the file keeps its own in `PRAGMA user_version`."""
 
 APPLICATION_ID: Final = 0x49545445
@@ -40,7 +40,6 @@ _INTEGERS: Final = frozenset(
         "at",
         "payer",
         "open",
-        "last_seq",
         "created_at",
         "ended_at",
         "updated_at",
@@ -110,10 +109,10 @@ def _build(metadata: MetaData, name: str) -> Table:
 
 def _add_indexes(tables: dict[str, Table]) -> None:
     invocations, holds = tables["invocations"], tables["holds"]
-    Index("invocations_by_account", invocations.c.account, invocations.c.id)
+    of_consumers = text("account IS NOT NULL")
+    Index("invocations_by_account", invocations.c.account, invocations.c.id, sqlite_where=of_consumers)
     Index("invocations_active", invocations.c.active, sqlite_where=text("active = 1"))
     Index("holds_open", holds.c.link, holds.c.open, sqlite_where=text("open > 0"))
-    Index("holds_by_last_seq", holds.c.link, holds.c.payer, holds.c.last_seq)
 
 
 def _build_all() -> tuple[MetaData, dict[str, Table]]:

@@ -134,13 +134,9 @@ class SqliteStore(Store):
         found = self._read(reads.row(table), **dict(zip(columns[:width], key, strict=True)))
         return loaded(table, found)[0] if found else None
 
-    def open_holds(self, link: str, settled_me: int, settled_them: int) -> list[Row]:
-        """Rows of `holds` that are still needed in memory, in order of payer and seq.
-
-        Those with `open` > 0, and those whose `last_seq` is above what the payer has signed: `settled_me`
-        for payer ME, `settled_them` for payer THEM.
-        """
-        return self._read(reads.OPEN_HOLDS, link=link, settled_me=settled_me, settled_them=settled_them)
+    def open_holds(self, link: str) -> list[Row]:
+        """Rows of `holds` with `open` > 0."""
+        return self._read(reads.OPEN_HOLDS, link=link)
 
     def active_invocations(self) -> list[Row]:
         """Rows of `invocations` with `active` = 1, in order of id."""

@@ -18,7 +18,7 @@ def row(table: str, n: int) -> Row:
         "events": (f"call-{n % 3}", n, b"event %d" % n),
         "transfers": ("assets:cash", "holds:x", BIG - n, "EUR", n, "link", 0, n, f"call-{n}"),
         "links": (f"link-{n}", b"\xff state %d" % n),
-        "holds": ("link", n % 2, n, n % 2, n, b"hold %d" % n),
+        "holds": ("link", n % 2, n, n % 2, b"hold %d" % n),
         "invocations": (
             *(f"0190-{n:09d}", f"account-{n % 2}", b"\x12\x20digest", f"offer-{n}", n % 9, n, 0, n % 2),
             *(b"record %d" % n, b"outcome %d" % n),
@@ -54,7 +54,7 @@ def batch(n: int, size: int) -> Changes:
     for i in range(n * size, (n + 1) * size):
         changes.append("entries", ("link", 0, i, b"e" * 200, bytes(32)))
         changes.append("transfers", ("a", "b", 1, "EUR", n, "link", 0, i, "call"))
-        changes.put("holds", ("link", 0, i), ("link", 0, i, 1, n, b"h" * 100))
+        changes.put("holds", ("link", 0, i), ("link", 0, i, 1, b"h" * 100))
     changes.put("settings", ("last",), ("last", b"%d" % n))
     changes.put("balances", ("a", "EUR"), ("a", "EUR", (n + 1) * size, 0))
     return changes

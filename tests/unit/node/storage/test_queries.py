@@ -14,21 +14,17 @@ from intertie_node.core.effects import Changes
 from intertie_node.ports import ME, THEM
 
 
-def test_open_holds_are_those_open_or_not_settled(store: SqliteStore) -> None:
+def test_open_holds_are_those_open_or_under_refusal(store: SqliteStore) -> None:
     rows = {
-        "open": ("l", ME, 1, 1, 0, b""),
-        "open and not settled": ("l", ME, 2, 1, 99, b""),
-        "mine, settled": ("l", ME, 3, 0, 10, b""),
-        "mine, not settled": ("l", ME, 4, 0, 11, b""),
-        "theirs, settled": ("l", THEM, 5, 0, 20, b""),
-        "theirs, not settled": ("l", THEM, 6, 0, 21, b""),
-        "theirs, open": ("l", THEM, 7, 2, 0, b""),
-        "of another link": ("m", ME, 1, 1, 99, b""),
+        "open": ("l", ME, 1, 1, b""),
+        "mine, ended": ("l", ME, 3, 0, b""),
+        "theirs, ended": ("l", THEM, 5, 0, b""),
+        "theirs, refused": ("l", THEM, 7, 2, b""),
+        "of another link": ("m", ME, 1, 1, b""),
     }
     store.commit(add(Changes(), "holds", *rows.values()))
-    wanted = ["open", "open and not settled", "mine, not settled", "theirs, not settled", "theirs, open"]
-    assert store.open_holds("l", 10, 20) == [rows[name] for name in wanted]
-    assert store.open_holds("none", 0, 0) == []
+    assert sorted(store.open_holds("l")) == [rows["open"], rows["theirs, refused"]]
+    assert store.open_holds("none") == []
 
 
 def test_active_and_newest_invocations(store: SqliteStore) -> None:
@@ -138,7 +134,7 @@ def test_reads_search_by_index(store: SqliteStore, path: Path, name: str) -> Non
     connection.close()
     assert [step for step in plan if step.startswith("SCAN") and "VIRTUAL" not in step] == []
     sorted_late = [step for step in plan if "TEMP B-TREE" in step]
-    assert sorted_late == [] or name == "open_holds"
+    assert sorted_late == []
 
 
 def test_events_past_their_retention_are_pruned_by_the_time_in_their_ids(store: SqliteStore) -> None:
