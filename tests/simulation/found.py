@@ -62,11 +62,6 @@ FOUND: Mapping[str, Plant] = {
         SERVICES + "describing", "return max([now, *written, *agreed])", "return now"
     ),
     "found: a restart forgets the version of its root": Plant(SERVICES + "origins", "if own is not None:", "if False:"),
-    "found: a restored grid keeps its early root": Plant(
-        CORE + "routing",
-        "return now >= self.renew_at or known < _written(world, now)",
-        "return now >= self.renew_at",
-    ),
     "found: a terminated link is never dialled": Plant(
         SERVICES + "links",
         "return link.name not in self._grid.world.ended or not link.settled",

@@ -32,6 +32,7 @@ BLAME = {"INPUT_INVALID", "RECORD_MISMATCH", "CHARGE_UNPROVEN", "GRANT_INVALID",
 LOST_KEY = "CHARGE_UNPROVEN"
 """What a grid risks that lists a replaced key no longer: records which it proved are not believed (IT-IDN-036)."""
 MAX_WAIT_MS = 3_000
+OUT_OF_REACH = {"OFFER_UNKNOWN", "NO_ROUTE"}
 NO_MORE = {"CREDIT_LIMIT", "UNAGREED_LIMIT", "TOO_MANY_ORDERS"}
 
 
@@ -263,7 +264,13 @@ class Judge:
         reason = call.refused or (call.outcome.problem.reason if call.outcome is not None else "no answer")
         told = f"{call.node.identity.grid} calls {call.request.offer}: {reason}"
         fine = served or (reason in NO_MORE and ending.no_room(self.sim, call))
+        fine = fine or (reason in OUT_OF_REACH and self._root_lost())
         self.check(fine, "a healed grid serves its neighbours", told)
+
+    def _root_lost(self) -> bool:
+        """Whether a grid was restored that had told a root while its clock led: it may know of no such version."""
+        ahead = {fault.args["grid"] for fault in self.sim.plan.faults if fault.kind == "jump" and fault.args["ms"] > 0}
+        return any(node.restored and node.index in ahead for node in self.sim.nodes)
 
     def calm(self, call: Any) -> None:
         """A call between grids whom nothing ails has been served, or refused for want of room."""
