@@ -138,6 +138,7 @@ def _terms() -> list[Case]:
         ),
         ("scale", "A scale of 10.", lambda m: setattr(m, "scale", 10), "Amounts are read at another scale."),
         ("asset", "An asset in lower case.", lambda m: setattr(m, "asset", "usd"), "Two assets look alike."),
+        ("asset-short", "An asset of two letters.", lambda m: setattr(m, "asset", "US"), "Two assets look alike."),
         ("claim-window", "A claim window of 999 ms.", lambda m: setattr(m, "claim_window_ms", 999), stuck),
         (
             "claim-window-long",
