@@ -22,6 +22,7 @@ from intertie.v1.event_pb2 import Event
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED, TaskState
 from intertie_node.core.effects import Changes
 from intertie_node.core.ledger import ME, THEM
+from intertie_node.core.opening import Phase
 from intertie_node.core.tasks import TERMINAL
 from intertie_node.core.work import GiveInput, StartWork
 
@@ -154,7 +155,10 @@ class Judge:
         self.check(kept == summed, "a lane is the sum of its holds", told)
 
     def _waiting(self, node: Node) -> None:
-        """Where nothing has gone wrong yet, an order waits no longer than there is no room."""
+        """Where nothing has gone wrong yet, an order waits no longer than there is no room.
+
+        The payer's signature, which makes room, comes over an open link.
+        """
         for name, queue in node.world.waiting.items():
             if ailing(self.sim.plan, self.sim.peering_of(name), self.sim.now + 1):
                 continue
@@ -162,7 +166,7 @@ class Judge:
             waiting = [inv for inv in queue if not inv.ended]
             grants = [node.world.granted(link, inv) for inv in waiting]
             stake = link.ledger.lanes[THEM].unagreed - sum(grants[1:])
-            if waiting and stake <= link.terms.max_unagreed[THEM]:
+            if link.phase is Phase.OPEN and waiting and stake <= link.terms.max_unagreed[THEM]:
                 since = self._room_since.setdefault((node.index, name), self.sim.now)
                 told = f"{node.identity.grid} {name}: room since {since:.0f} ms"
                 self.check(self.sim.now - since < MAX_WAIT_MS, "an order waits only while there is no room", told)
