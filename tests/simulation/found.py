@@ -30,6 +30,7 @@ FOUND: Mapping[str, Plant] = {
         "record.ended_at = max(now, sink.started_at)  # the clock may have been set back meanwhile",
         "record.ended_at = now",
     ),
+    "found: a metering goes on after the end": Plant(CORE + "sinks", "if not inv.ended:", "if held:"),
     "found: no end to waiting for a result": Plant(
         CORE + "recovery",
         'world.at(patience + world.settings.grace_ms, "unknown", inv.key)',

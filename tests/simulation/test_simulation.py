@@ -24,7 +24,7 @@ from intertie_node.core.books import Books
 from intertie_node.core.ledger import ME
 from intertie_node.services import turns
 
-REGRESSIONS = (63, 64, 210, 239, 251)
+REGRESSIONS = (63, 64, 210, 239, 251, 844)
 """Worlds that have shown a fault of `FOUND.md`."""
 SEEDS = (*range(8), *REGRESSIONS)
 

@@ -176,7 +176,6 @@ _END_UNITS = {TASK_STATE_FAILED: "order.failed", TASK_STATE_CANCELED: "order.can
 def _fail(world: World, inv: Invocation, state: T.ValueType, error: Problem, fx: Effects) -> None:
     sink = inv.sink
     assert isinstance(sink, LocalSink)
-    sink.held = []
     offer = world.catalog.offers.get(inv.spec.offer_digest)
     base = {} if offer and offer.offer.charge_on == CHARGE_ON_COMPLETION else dict(sink.usage)
     usage = {**base, _END_UNITS[state]: 1}
@@ -191,7 +190,7 @@ def _end(world: World, inv: Invocation, sink: LocalSink, event: Event, energy: E
     state = result.state
     inv.signal(SIGNAL_OF_END[state], fx.now)
     sink.emit(world, inv, event, fx)
-    sink.running = False
+    sink.running, sink.held = False, []
     world.touch(inv)
     error = result.problem if result.HasField("problem") else None
     world.finished.append((inv, End(state, sink.usage, None, error), energy))

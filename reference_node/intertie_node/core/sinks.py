@@ -88,10 +88,11 @@ class LocalSink:
         fx.work.append(GiveInput(inv.key, reply.request, reply.payload.media_type, reply.payload.data))
 
     def granted(self, world: World, inv: Invocation, fx: Effects) -> None:
-        """Try the held steps again."""
+        """Try the held steps again; once one of them has ended the work, the others are void."""
         held, self.held = self.held, []
         for _, step in held:
-            step(fx)
+            if not inv.ended:
+                step(fx)
 
     def retry(self, world: World, inv: Invocation, fx: Effects) -> None:
         """Try the held steps again if one of them fits what is granted by now."""

@@ -300,6 +300,21 @@ def test_work_that_ends_before_it_began_by_a_clock_set_back_is_proven_all_the_sa
     assert listener.outcome.receipt.charge == 10
 
 
+def test_work_that_ends_while_meterings_of_it_wait_for_a_grant_is_charged_for_what_it_ended_with() -> None:
+    """The first of three grants in a frame covers the end, the second one metering, which the end has made void."""
+    net, north, south = served_by("slow", silent)
+    listener = north.invoke("south.example/slow", max_charge=90, first_grant=9)
+    net.run()
+    world, key = south.world, next(iter(south.world.invocations))
+    south.report(key, lambda inv, fx: executing.completed(world, inv, Payload(data=b"."), False, None, fx))
+    used = {"llm.output.token": 150}
+    for _ in range(2):
+        south.report(key, lambda inv, fx: executing.metered(world, inv, used, None, lambda error: None, fx))
+    net.run()
+    assert listener.outcome is not None
+    assert (listener.outcome.problem.reason, listener.outcome.receipt.charge) == ("", 10)
+
+
 def test_an_order_longer_than_the_agreement_allows_is_refused_by_name() -> None:
     net = Network()
     north, south = net.add("north.example"), net.add("south.example")
