@@ -116,8 +116,9 @@ class Matrix:
 
     @property
     def figures(self) -> str:
-        """killed / testable / total."""
-        return f"{len(self.killed)} / {len(testable())} / {len(requirements())}"
+        """killed / testable / total; mutants of a SHOULD count for none of them."""
+        binding = testable()
+        return f"{len(self.killed.intersection(binding))} / {len(binding)} / {len(requirements())}"
 
 
 def _bad(outcome: Outcome) -> bool:
