@@ -462,7 +462,9 @@ class Network:
     @staticmethod
     def _parties(sealed: bytes, *grids: Identity) -> list[descriptors.VerifiedDescriptor]:
         proposer = Agreement.FromString(envelope.peek_unverified(sealed)[1]).proposer.fingerprint
-        return [g.descriptor for g in sorted(grids, key=lambda grid: grid.fingerprint != proposer)]
+        return [
+            descriptors.verify_history(g.chain) for g in sorted(grids, key=lambda grid: grid.fingerprint != proposer)
+        ]
 
     def dial(self, rogue: Rogue, node: SimNode) -> Wire:
         """A stream from a scripted peer to a node; returns the peer's end. Nothing is said yet."""
