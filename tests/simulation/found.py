@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from tests.simulation.planting import CORE, SERVICES, Plant
 
+WANTED = "return link.name not in self._grid.world.ended or not link.can_append or not link.settled"
 FOUND: Mapping[str, Plant] = {
     "found: any stored id is the watermark": Plant(
         SERVICES + "consumers",
@@ -64,9 +65,18 @@ FOUND: Mapping[str, Plant] = {
     ),
     "found: a restart forgets the version of its root": Plant(SERVICES + "origins", "if own is not None:", "if False:"),
     "found: a terminated link is never dialled": Plant(
-        SERVICES + "links",
-        "return link.name not in self._grid.world.ended or not link.settled",
-        "return link.name not in self._grid.world.ended",
+        SERVICES + "links", WANTED, "return link.name not in self._grid.world.ended"
+    ),
+    "found: a settled terminated link is not dialled after a start": Plant(
+        SERVICES + "links", WANTED, WANTED.replace("or not link.can_append ", "")
+    ),
+    "found: room that an own entry makes is not looked for": Plant(
+        CORE + "grid", "selling.admit_waiting(world, link, fx)", "pass"
+    ),
+    "found: a repeated id asks only known routes": Plant(
+        CORE + "consuming",
+        "link = next(world.unheard(), None)",
+        "link = next((x for x in world.unheard() if any(x.name in key for key in world.catalog.routes)), None)",
     ),
     "found: an order that came back is forgotten": Plant(
         SERVICES + "origins", "if name.startswith(ORPHAN):", "if False:"

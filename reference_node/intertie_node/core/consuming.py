@@ -90,7 +90,7 @@ def _order(world: World, inv: Invocation, offer: KnownOffer, source: ConsumerSou
     spec = inv.spec
     check_place(spec.places, offer.offer.place)
     if made_at <= world.started_at:
-        _check_unplaced(world, offer)
+        _check_unplaced(world)
     way = best_way(world, offer, fx.now)
     _check_price(way.prices, spec.max_charge)
     grant = source.grant = first_grant(offer, spec.max_charge, spec.grant)
@@ -105,18 +105,16 @@ def _order(world: World, inv: Invocation, offer: KnownOffer, source: ConsumerSou
     world.at(spec.deadline + world.settings.grace_ms, "unknown", inv.key)
 
 
-def _check_unplaced(world: World, offer: KnownOffer) -> None:
+def _check_unplaced(world: World) -> None:
     """Check that an id from before the start cannot have been ordered over a link that has not been heard yet.
 
-    A node restored from an older copy would order it a second time. Raises: IntertieError PEER_UNAVAILABLE.
+    A node restored from an older copy would order it a second time, perhaps over another link: its copy may know
+    nothing of the one that it had taken. Raises: IntertieError PEER_UNAVAILABLE.
     """
-    for route in world.catalog.routes_to(offer):
-        link = world.links.get(route.link)
-        if link is not None and not link.can_append and link.name not in world.ended:
-            message = (
-                f"Whether this id was ordered before the start is known once {link.peer.grid} is heard; try again."
-            )
-            raise IntertieError("PEER_UNAVAILABLE", message, grid=link.peer.grid)
+    link = next(world.unheard(), None)
+    if link is not None:
+        message = f"Whether this id was ordered before the start is known once {link.peer.grid} is heard; try again."
+        raise IntertieError("PEER_UNAVAILABLE", message, grid=link.peer.grid)
 
 
 def _check_price(prices: Prices, max_charge: int) -> None:

@@ -310,7 +310,10 @@ class Grid:
             link.tick(fx)
             if was_up and link.connection is None:
                 self._link_down(link)
-            if link.phase is Phase.OPEN and (changed or routing.tariffs_age(world, link, fx.now)):
+            if link.phase is not Phase.OPEN:
+                continue
+            selling.admit_waiting(world, link, fx)
+            if changed or routing.tariffs_age(world, link, fx.now):
                 self._advertise(link, fx)
 
     def _due(self, fx: Effects) -> None:

@@ -64,8 +64,7 @@ def keep_back(world: World, inv: Invocation, order: pb.Order, fx: Effects) -> bo
 
 def _all_known(world: World, source: OrderSource) -> bool:
     """Whether every link that an order could have been placed over has opened since the process started."""
-    others = (link for link in world.links.values() if link is not source.link and link.name not in world.ended)
-    return all(link.can_append for link in others)
+    return all(link is source.link for link in world.unheard())
 
 
 def _latest(world: World, source: OrderSource, order: pb.Order) -> int:

@@ -318,7 +318,10 @@ def _unwait(world: World, link: Link, inv: Invocation) -> None:
 
 
 def admit_waiting(world: World, link: Link, fx: Effects) -> None:
-    """Admit waiting orders, the first one first, as far as `max_unagreed` has room again."""
+    """Admit waiting orders, the first one first, as far as `max_unagreed` has room again.
+
+    Room comes from the payer's signature, and from an own entry that ends a hold.
+    """
     queue = world.waiting.get(link.name)
     stake = world.at_stake(link) if queue else 0
     while queue and (stake := stake + world.granted(link, queue[0])) <= link.terms.max_unagreed[THEM]:

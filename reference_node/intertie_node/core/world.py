@@ -1,6 +1,6 @@
 """The state of one grid's node, in memory. Steps change it; rows of what changed are written once a batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -182,6 +182,10 @@ class World:
         self.catalog.flush(fx)
 
     # -- look-ups ---------------------------------------------------------------------------------
+
+    def unheard(self) -> Iterator[Link]:
+        """Links not opened since the process started: a restored node does not know what it has lost there."""
+        return (link for link in self.links.values() if not link.can_append and link.name not in self.ended)
 
     def offer_of(self, digest: bytes) -> KnownOffer:
         """The offer with that digest. Raises: IntertieError OFFER_UNKNOWN."""

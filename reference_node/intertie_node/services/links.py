@@ -67,8 +67,11 @@ class LinkService:
             self._spawn(self._keep(link))
 
     def wanted(self, link: Link) -> bool:
-        """Whether a link that is down is dialled: that of a terminated peering only until nothing is left to say."""
-        return link.name not in self._grid.world.ended or not link.settled
+        """Whether a link that is down is dialled: that of a terminated peering only until nothing is left to say.
+
+        Where a copy was put back, the peer alone knows what is left: such a link has to open once after each start.
+        """
+        return link.name not in self._grid.world.ended or not link.can_append or not link.settled
 
     def redirect(self, link: Link, reach: Reach) -> None:
         """The peer of a link is reached otherwise from now on."""

@@ -22,7 +22,7 @@ from intertie.v1.event_pb2 import Chunk, Event
 from intertie.v1.task_pb2 import HoldState as PbHoldState
 from intertie_node.core import executing
 from intertie_node.core.effects import Effects
-from intertie_node.core.ledger import ME
+from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.peering import PeeringState
 from intertie_node.core.work import RecallOrder
 from intertie_node.core.world import problem
@@ -378,3 +378,44 @@ def test_an_entry_that_nobody_has_acknowledged_keeps_a_terminated_link_wanted(li
     body = pb.Tariff(origin=line.south.fingerprint, markup_num=2, markup_den=1, expires_at=line.net.now + HOUR_MS)
     link.append(pb.Entry(kind=pb.ENTRY_KIND_TARIFF, tariff=body), Effects(line.net.now))
     assert line.south.links.wanted(link)
+
+
+def test_a_settled_link_of_an_ended_peering_is_dialled_once_after_a_start(line: Line) -> None:
+    """A copy was put back: the peer may hold entries that this node has lost."""
+    line.restart(line.south)
+    link = line.south.link()
+    line.south.desk._set_state(link.name, PeeringState.TERMINATED)
+    assert link.settled
+    assert line.south.links.wanted(link)
+    line.connect(line.hub, line.south)
+    line.net.wait(1_000)
+    assert not line.south.links.wanted(link)
+
+
+# -- orders that wait for room ------------------------------------------------------------------------
+
+
+def test_an_order_is_admitted_when_the_one_before_it_gives_up_waiting() -> None:
+    """The payer signs for nothing: room comes from the own reject alone."""
+    scene = Scene(max_unagreed=250).opened()
+    rogue, node, net = scene.rogue, scene.node, scene.net
+    rogue.answers = False
+    frozen, head = rogue.pair.logs[THEM].seq, rogue.pair.logs[THEM].head
+
+    def buy(grant: int, patience: int) -> int:
+        order = rogue.order(scene.offer, max_charge=250, grant=grant, deadline=net.now + patience)
+        seq = rogue.write(K.ENTRY_KIND_ORDER, seen=frozen, order=order)
+        made = rogue.signature(acked=frozen, acked_head=head, total=0)
+        rogue.say(made, inputs=[lk.OrderInput(order_seq=seq, data=b"{}")])
+        net.run()
+        return seq
+
+    served, large, small = buy(10, 10_000), buy(250, 2_000), buy(100, 10_000)
+    assert node.link(MAL).ledger.find(THEM, served) is not None
+    assert len(node.world.waiting[node.link(MAL).name]) == 2
+    net.wait(3_000)
+    assert rogue.rejected() == {large: "DEADLINE_EXCEEDED"}
+    assert not node.world.waiting[node.link(MAL).name]
+    hold = node.link(MAL).ledger.find(THEM, small)
+    assert hold is not None
+    assert hold.posted == 10

@@ -251,8 +251,12 @@ def test_an_older_copy_of_what_waits_for_room_is_joined(monkeypatch: pytest.Monk
     assert listener.outcome.state == ts.TASK_STATE_COMPLETED
 
 
-def test_a_consumers_id_is_not_ordered_again_over_another_link() -> None:
-    """North was put back to before the call; the link over which it was ordered opens last."""
+@pytest.mark.parametrize("routes", ["known", "forgotten"])
+def test_a_consumers_id_is_not_ordered_again_over_another_link(routes: str) -> None:
+    """North was put back to before the call; the link over which it was ordered opens last.
+
+    Its copy may be older than the routes over that link.
+    """
     HELD.clear()
     net = Network()
     north, hub, west, south = (
@@ -275,6 +279,9 @@ def test_a_consumers_id_is_not_ordered_again_over_another_link() -> None:
         net.cut(wire)
     north.store = older
     north.boot()
+    if routes == "forgotten":
+        catalog, lost = north.world.catalog, north.link(used).name
+        catalog.drop_routes([key for key in catalog.routes if key[0] == lost])
     net.connect(north, other)
     net.run()
     net.wait(1_000)
