@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OPEN = Path(__file__).parent / "open.toml"
 STORY_LINES = 60
 PROGRESS_S = 10.0
+REPORT_SEEDS = 100
+"""From how many seeds on what was not met tells anything about the plans."""
 
 
 def play(plan: Plan) -> Result:
@@ -82,6 +84,8 @@ def commit() -> str:
 def explain(result: Result, shorten: bool = True) -> str:
     """A failure as a person needs it: how to replay it, what broke, and the shortest way there."""
     plan = draw(result.seed)
+    if shorten:
+        print(f"seed {result.seed} breaks an invariant; looking for a shorter plan …", file=sys.stderr, flush=True)
     smaller = shrink(plan, result.invariant) if shorten else plan
     sim = Simulation(smaller, keep_trace=True)
     detail = result.detail
@@ -134,7 +138,8 @@ def run_many(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(totals.as_json(monotonic() - began)))
     else:
-        print(totals.report())
+        if args.seeds >= REPORT_SEEDS:
+            print(totals.report())
         print(*(f"known to be open: seed {seed}: {about}" for seed, about in known.items()), sep="\n")
         print(*(f"clean, so no longer open: seed {seed}" for seed in stale), sep="\n")
         print(totals.line(monotonic() - began))

@@ -12,29 +12,35 @@ from time import monotonic
 import msgspec
 from tests.simulation.judge import Violation
 from tests.simulation.plan import Item, Plan
-from tests.simulation.world import Simulation
+from tests.simulation.world import MAX_EVENTS, Simulation
 
 Fails = Callable[[Plan], bool]
 MAX_S = 120.0
 
 
-def failure(plan: Plan) -> Violation | None:
-    """What a run of the plan violates."""
+def failure(plan: Plan, max_events: int = MAX_EVENTS) -> tuple[Violation | None, int]:
+    """What a run of the plan violates, and after how many events it ended."""
+    sim = Simulation(plan, max_events=max_events)
     try:
-        Simulation(plan).run()
+        sim.run()
     except Violation as violation:
-        return violation
-    return None
+        return violation, sim.events
+    return None, sim.events
 
 
 def shrink(plan: Plan, invariant: str, seconds: float = MAX_S) -> Plan:
-    """The smallest plan found, within a time, that violates the same invariant."""
+    """The smallest plan found, within a time, that violates the same invariant.
+
+    A try that goes on for much longer than the failing run did is given up: a hostile grid that has lost its lulls may
+    act for hours.
+    """
     until = monotonic() + seconds
+    _, events = failure(plan)
 
     def fails(smaller: Plan) -> bool:
         if monotonic() > until:
             return False
-        found = failure(smaller)
+        found, _ = failure(smaller, 2 * events)
         return found is not None and found.invariant == invariant
 
     plan = _without_lulls(plan, fails)

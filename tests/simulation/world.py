@@ -41,13 +41,14 @@ MAX_EVENTS = 3_000_000
 class Simulation(Network):
     """One world."""
 
-    def __init__(self, plan: Plan, keep_trace: bool = False) -> None:
+    def __init__(self, plan: Plan, keep_trace: bool = False, max_events: int = MAX_EVENTS) -> None:
         super().__init__()
         keep_verifications()
         self.plan = plan
         self.start = START
         self.now = 0.0  # type: ignore[assignment]
         self.events = 0
+        self._max_events = max_events
         self.steps = 0
         self.lull = False
         self.over = False
@@ -125,8 +126,8 @@ class Simulation(Network):
             self.now, _, act = heapq.heappop(heap)
             self.events += 1
             act()
-            if self.events > MAX_EVENTS:
-                raise Violation("the world comes to rest", f"{MAX_EVENTS} events and no end")
+            if self.events > self._max_events:
+                raise Violation("the world comes to rest", f"{self._max_events} events and no end")
         self.now = until
 
     # -- running ----------------------------------------------------------------------------------
