@@ -372,10 +372,12 @@ def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
 def _set_back(rng: Random, plan: Plan, grid: int) -> None:
     """A clock goes ahead as far as peers take it, work begins, the grid starts again with the clock set back.
 
-    Now and then its disk is put back too, to before that start.
+    Now and then it has started once while its clock led, or its disk is put back too, to before the last start.
     """
     at = rng.choice((_busy(rng, plan), rng.randrange(1, 400)))
     plan.faults.append(Item(at, "jump", {"grid": grid, "ms": AHEAD_MS, "lasting": 2_000, "reboot": True}))
+    if rng.random() < 0.3:
+        plan.faults.append(Item(at + rng.randint(100, 1_900), "crash", {"grid": grid, "down": 50}))
     if rng.random() < 0.4:
         plan.faults.append(Item(at + 2_600, "restore", {"grid": grid, "age": 1_000, "down": 400}))
     if rng.random() < 0.7 and not any(to - since > 20_000 for since, to in plan.lulls):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.simulation import coverage, ending, plants
+from tests.simulation.found import REGRESSIONS
 from tests.simulation.judge import Violation
 from tests.simulation.plan import draw
 from tests.simulation.planting import mutated
@@ -24,8 +25,6 @@ from intertie_node.core.books import Books
 from intertie_node.core.ledger import ME
 from intertie_node.services import turns
 
-REGRESSIONS = (63, 64, 210, 239, 251, 844, 1784, 2529, 2724)
-"""Worlds that have shown a fault of `FOUND.md`."""
 SEEDS = (*range(8), *REGRESSIONS)
 
 
