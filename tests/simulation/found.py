@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from tests.simulation.planting import CORE, SERVICES, Plant
 
-REGRESSIONS = (63, 64, 78, 210, 239, 251, 844, 1784, 2529, 2724)
+REGRESSIONS = (63, 64, 78, 93, 210, 239, 251, 844, 1784, 2529, 2724)
 """Worlds that have shown a fault of `FOUND.md`."""
 WANTED = "return link.name not in self._grid.world.ended or not link.can_append or not link.settled"
 FOUND: Mapping[str, Plant] = {
@@ -66,6 +66,11 @@ FOUND: Mapping[str, Plant] = {
         SERVICES + "describing", "return max([now, *written, *agreed])", "return now"
     ),
     "found: a restart forgets the version of its root": Plant(SERVICES + "origins", "if own is not None:", "if False:"),
+    "found: a restored grid keeps its first root": Plant(
+        CORE + "routing",
+        "lasts = ROOT_LIFETIME_MS // 2 if self.root else 2 * _most_skew(world) + 1",
+        "lasts = ROOT_LIFETIME_MS // 2",
+    ),
     "found: a terminated link is never dialled": Plant(
         SERVICES + "links", WANTED, "return link.name not in self._grid.world.ended"
     ),

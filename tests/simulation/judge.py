@@ -33,7 +33,6 @@ BLAME = {"INPUT_INVALID", "RECORD_MISMATCH", "CHARGE_UNPROVEN", "GRANT_INVALID",
 LOST_KEY = "CHARGE_UNPROVEN"
 """What a grid risks that lists a replaced key no longer: records which it proved are not believed (IT-IDN-036)."""
 MAX_WAIT_MS = 3_000
-OUT_OF_REACH = {"OFFER_UNKNOWN", "NO_ROUTE"}
 NO_MORE = {"CREDIT_LIMIT", "UNAGREED_LIMIT", "TOO_MANY_ORDERS"}
 
 
@@ -268,18 +267,7 @@ class Judge:
         reason = call.refused or (call.outcome.problem.reason if call.outcome is not None else "no answer")
         told = f"{call.node.identity.grid} calls {call.request.offer}: {reason}"
         fine = served or (reason in NO_MORE and ending.no_room(self.sim, call))
-        fine = fine or (reason in OUT_OF_REACH and self._root_lost(call))
         self.check(fine, "a healed grid serves its neighbours", told)
-
-    def _root_lost(self, call: Any) -> bool:
-        """Whether the provider was restored and its copy knows of no root as late as one that the payer has taken.
-
-        It had told that while its clock led; what it tells now is not taken until its clock is beyond.
-        """
-        name = call.request.offer.partition("/")[0]
-        provider = next(node for node in self.sim.nodes if node.identity.grid == name)
-        own, taken = (each.world.catalog.root_versions.get(provider.fingerprint, 0) for each in (provider, call.node))
-        return provider.restored and taken > own
 
     def calm(self, call: Any) -> None:
         """A call between grids whom nothing ails has been served, or refused for want of room."""

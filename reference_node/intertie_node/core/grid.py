@@ -303,6 +303,7 @@ class Grid:
             self._swept = fx.now
             routing.sweep(world, fx.now)
         changed = self._told.version != world.catalog.version and fx.now - self._told.at >= 200
+        changed = changed or self._told.is_due(world, fx.now)
         if changed:
             self._told.version, self._told.at = world.catalog.version, fx.now
         for link in world.links.values():

@@ -42,24 +42,23 @@ class Advertised(Struct):
     """Catalog version that the links have been told."""
     at: int = 0
     renew_at: int = 0
-    """When the root is to be signed anew: half of its life has passed then."""
+    """When the root is to be signed anew: soon after the start, then whenever half of its life has passed."""
 
     def renew(self, world: World, fx: Effects) -> None:
         """Sign a root of the own offers as they are.
 
         Its version is a time, but beyond every version before and no earlier than the logs, also after a restart:
-        peers take no lower one after a clock was set back.
+        peers take no lower one after a clock was set back. A restored grid may have told one while its clock led:
+        the first root of a process is renewed once the clock is beyond what peers can have taken.
         """
         now, taken = fx.now, world.catalog.root_versions
         version = taken[world.fingerprint] = max(_written(world, now), taken.get(world.fingerprint, 0) + 1)
         fx.changes.put("settings", (ROOT_VERSION,), (ROOT_VERSION, msgspec.msgpack.encode(version)))
-        self.root, self.renew_at = own_root(world, version, now), now + ROOT_LIFETIME_MS // 2
+        lasts = ROOT_LIFETIME_MS // 2 if self.root else 2 * _most_skew(world) + 1
+        self.root, self.renew_at = own_root(world, version, now), now + lasts
 
     def is_due(self, world: World, now: int) -> bool:
-        """Whether a new root is due: half of its life has passed, or lost entries have come back that are later.
-
-        A restored grid whose clock was set back may have told later versions, which peers have taken.
-        """
+        """Whether a new root is due: its time has come, or lost entries have come back that are later."""
         known = max(now, world.catalog.root_versions.get(world.fingerprint, 0))
         return now >= self.renew_at or known < _written(world, now)
 
@@ -67,6 +66,11 @@ class Advertised(Struct):
 def _written(world: World, now: int) -> int:
     """The time that the next own entry of any link would bear (ms since the Unix epoch)."""
     return max((link.pair.next_at(now) for link in world.links.values()), default=now)
+
+
+def _most_skew(world: World) -> int:
+    """How far a clock may lead by the agreements of all links, milliseconds."""
+    return max((link.terms.max_skew_ms for link in world.links.values()), default=0)
 
 
 def own_root(world: World, version: int, now: int) -> bytes:

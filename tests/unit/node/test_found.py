@@ -286,6 +286,23 @@ def test_a_restored_grid_renews_its_root_when_later_entries_come_back(
     assert line.refusal(line.north) == ""
 
 
+def test_a_restored_grid_renews_its_root_once_its_clock_is_beyond_all_that_it_can_have_told(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = line.backup(line.south)
+    monkeypatch.setattr(line.south, "clock", lambda: line.net.now + 900)
+    line.restart(line.south)
+    line.net.connect(line.hub, line.south)
+    line.net.run()
+    monkeypatch.setattr(line.south, "clock", lambda: line.net.now)
+    line.restart(line.south, older)
+    line.net.connect(line.hub, line.south)
+    line.net.run()
+    assert "newer one" in line.hub.world.catalog.refused[line.hub.link(line.south).name]
+    line.net.wait(2_500)
+    assert line.refusal(line.north) == ""
+
+
 def test_work_that_ends_before_it_began_by_a_clock_set_back_is_proven_all_the_same() -> None:
     net, north, south = served_by("slow", silent)
     listener = north.invoke("south.example/slow")
