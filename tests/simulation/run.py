@@ -19,9 +19,10 @@ from pathlib import Path
 from time import monotonic
 
 import msgspec
+from tests.simulation.drawing import draw
 from tests.simulation.hostile import HostileGrid
 from tests.simulation.judge import Violation
-from tests.simulation.plan import Plan, draw
+from tests.simulation.plan import Plan
 from tests.simulation.shrink import shrink
 from tests.simulation.totals import Result, Totals
 from tests.simulation.world import Simulation

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from tests.simulation import coverage, ending, plants
+from tests.simulation.drawing import draw
 from tests.simulation.found import REGRESSIONS
 from tests.simulation.judge import Violation
-from tests.simulation.plan import draw
 from tests.simulation.planting import mutated
 from tests.simulation.run import ROOT, play_seed
 from tests.simulation.shrink import failure, shrink
