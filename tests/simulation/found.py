@@ -68,7 +68,7 @@ FOUND: Mapping[str, Plant] = {
     "found: a restart forgets the version of its root": Plant(SERVICES + "origins", "if own is not None:", "if False:"),
     "found: a restored grid keeps its first root": Plant(
         CORE + "routing",
-        "lasts = ROOT_LIFETIME_MS // 2 if self.root else 2 * _most_skew(world) + 1",
+        "lasts = min(max(FIRST_RENEWAL_MS, now - self.since), ROOT_LIFETIME_MS // 2)",
         "lasts = ROOT_LIFETIME_MS // 2",
     ),
     "found: a terminated link is never dialled": Plant(

@@ -15,9 +15,11 @@ from tests.simulation.disk import Disk
 from tests.simulation.node import Node
 from tests.simulation.plan import ailing
 
+from intertie import envelope
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1 import link_pb2 as lk
+from intertie.v1.catalog_pb2 import CatalogRoot
 from intertie.v1.event_pb2 import Event
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED, TaskState
 from intertie_node.core.effects import Changes
@@ -52,6 +54,8 @@ class Judge:
         self.sim = sim
         self._said: dict[tuple[int, int], dict[int, bytes]] = {}
         """(peering, author) → seq → entry bytes that an honest author has sent."""
+        self._roots: dict[int, tuple[int, bytes]] = {}
+        """Grid → version and payload of the own root that it told last."""
         self._ended: dict[tuple[int, str], int] = {}
         """(grid, invocation) → its terminal state."""
         self._started: set[tuple[int, str]] = set()
@@ -78,6 +82,9 @@ class Judge:
             self._durable(node, link, frame.signature)
         if frame.HasField("close"):
             self._closed(node, end, frame.close)
+        for item in frame.advertisements:
+            if len(item.route.path) == 1:
+                self._rooted(node, item.route.root)
         kinds = []
         log = self._said.setdefault((stream.link, node.index), {})
         for seq, data in enumerate(frame.entries, frame.first_seq):
@@ -104,6 +111,15 @@ class Judge:
         peer = lk.Open.FromString(end.other.opened)
         told = f"{end.owner.identity.grid} sends a second entry {seq}; the peer's Open names {peer.other.seq}"
         self.check(bool(end.other.opened) and peer.other.seq < seq, "an honest grid never equivocates", told)
+
+    def _rooted(self, node: Node, sealed: bytes) -> None:
+        """A grid tells its own root: another one than before has a higher version (IT-CAT-032)."""
+        payload = envelope.peek_unverified(sealed)[1]
+        version, before = CatalogRoot.FromString(payload).version, self._roots.get(node.index)
+        rises = before is None or payload == before[1] or version > before[0]
+        told = f"{node.identity.grid} tells root {version} after {before and before[0]}"
+        self.check(rises or node.restored, "the roots of a grid have rising versions", told)
+        self._roots[node.index] = version, payload
 
     def _closed(self, node: Node, end: Any, close: Any) -> None:
         peer = end.other.owner

@@ -24,6 +24,7 @@ from intertie_node.core.work import FetchOffers
 from intertie_node.core.world import World
 
 ROOT_LIFETIME_MS = 24 * 3_600_000
+FIRST_RENEWAL_MS = 5_000
 ROOT_VERSION = "root version"
 """Row of `settings`: the highest version of an own root."""
 MAX_NAME = 253
@@ -41,20 +42,23 @@ class Advertised(Struct):
     version: int = -1
     """Catalog version that the links have been told."""
     at: int = 0
+    since: int = 0
+    """When this process signed its first root."""
     renew_at: int = 0
-    """When the root is to be signed anew: soon after the start, then whenever half of its life has passed."""
+    """When the root is to be signed anew: at ever longer intervals after the start, up to half of its life."""
 
     def renew(self, world: World, fx: Effects) -> None:
         """Sign a root of the own offers as they are.
 
         Its version is a time, but beyond every version before and no earlier than the logs, also after a restart:
-        peers take no lower one after a clock was set back. A restored grid may have told one while its clock led:
-        the first root of a process is renewed once the clock is beyond what peers can have taken.
+        peers take no lower one after a clock was set back. A restored grid does not know what it told while its clock
+        led: what that was by any time is passed after twice as long.
         """
         now, taken = fx.now, world.catalog.root_versions
         version = taken[world.fingerprint] = max(_written(world, now), taken.get(world.fingerprint, 0) + 1)
         fx.changes.put("settings", (ROOT_VERSION,), (ROOT_VERSION, msgspec.msgpack.encode(version)))
-        lasts = ROOT_LIFETIME_MS // 2 if self.root else 2 * _most_skew(world) + 1
+        self.since = self.since or now
+        lasts = min(max(FIRST_RENEWAL_MS, now - self.since), ROOT_LIFETIME_MS // 2)
         self.root, self.renew_at = own_root(world, version, now), now + lasts
 
     def is_due(self, world: World, now: int) -> bool:
@@ -66,11 +70,6 @@ class Advertised(Struct):
 def _written(world: World, now: int) -> int:
     """The time that the next own entry of any link would bear (ms since the Unix epoch)."""
     return max((link.pair.next_at(now) for link in world.links.values()), default=now)
-
-
-def _most_skew(world: World) -> int:
-    """How far a clock may lead by the agreements of all links, milliseconds."""
-    return max((link.terms.max_skew_ms for link in world.links.values()), default=0)
 
 
 def own_root(world: World, version: int, now: int) -> bytes:

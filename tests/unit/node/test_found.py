@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from intertie_node.core import executing
 from intertie_node.core.effects import Effects
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.peering import PeeringState
+from intertie_node.core.routing import ROOT_LIFETIME_MS, Advertised
 from intertie_node.core.work import RecallOrder
 from intertie_node.core.world import problem
 from intertie_node.services.consumers import ConsumerDesk
@@ -286,9 +288,7 @@ def test_a_restored_grid_renews_its_root_when_later_entries_come_back(
     assert line.refusal(line.north) == ""
 
 
-def test_a_restored_grid_renews_its_root_once_its_clock_is_beyond_all_that_it_can_have_told(
-    line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restored_grid_whose_clock_had_led_is_known_again_soon(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     older = line.backup(line.south)
     monkeypatch.setattr(line.south, "clock", lambda: line.net.now + 900)
     line.restart(line.south)
@@ -299,8 +299,22 @@ def test_a_restored_grid_renews_its_root_once_its_clock_is_beyond_all_that_it_ca
     line.net.connect(line.hub, line.south)
     line.net.run()
     assert "newer one" in line.hub.world.catalog.refused[line.hub.link(line.south).name]
-    line.net.wait(2_500)
+    line.net.wait(6_000)
     assert line.refusal(line.north) == ""
+
+
+def test_what_was_told_with_any_lead_is_passed_in_twice_that_time(line: Line) -> None:
+    """Roots are renewed when the process has run twice as long as at the last time, at first soon, at last seldom."""
+    told, now, started = Advertised(), line.net.now, line.net.now
+    ages = []
+    for _ in range(20):
+        told.renew(line.south.world, Effects(now))
+        ages.append(now - started)
+        assert not told.is_due(line.south.world, told.renew_at - 1)
+        now = told.renew_at
+    assert ages[1] < 10_000
+    assert all(later <= 2 * earlier for earlier, later in pairwise(ages[1:]))
+    assert ages[-1] - ages[-2] == ROOT_LIFETIME_MS // 2
 
 
 def test_work_that_ends_before_it_began_by_a_clock_set_back_is_proven_all_the_same() -> None:
