@@ -192,7 +192,8 @@ class Consumers:
 
     def _request(self, node: Node, args: Any) -> iv.Invocation:
         self._ids += 1
-        number = make_uuid7(node.clock(), self._ids.to_bytes(4, "big") + self._rng.randbytes(6))
+        clock = int(self.sim.start + self.sim.now) + node.plan.skew  # only the node's jumps
+        number = make_uuid7(clock, self._ids.to_bytes(4, "big") + self._rng.randbytes(6))
         target = self.sim.grids[args["target"]].identity.grid
         request = iv.Invocation(
             id=number,

@@ -54,8 +54,8 @@ class Judge:
         self.sim = sim
         self._said: dict[tuple[int, int], dict[int, bytes]] = {}
         """(peering, author) → seq → entry bytes that an honest author has sent."""
-        self._roots: dict[int, tuple[int, bytes]] = {}
-        """Grid → version and payload of the own root that it told last."""
+        self._roots: dict[tuple[int, int], tuple[int, bytes]] = {}
+        """(peering, grid) → version and payload of the own root that it told last."""
         self._ended: dict[tuple[int, str], int] = {}
         """(grid, invocation) → its terminal state."""
         self._started: set[tuple[int, str]] = set()
@@ -84,7 +84,7 @@ class Judge:
             self._closed(node, end, frame.close)
         for item in frame.advertisements:
             if len(item.route.path) == 1:
-                self._rooted(node, item.route.root)
+                self._rooted(node, stream.link, item.route.root)
         kinds = []
         log = self._said.setdefault((stream.link, node.index), {})
         for seq, data in enumerate(frame.entries, frame.first_seq):
@@ -112,14 +112,17 @@ class Judge:
         told = f"{end.owner.identity.grid} sends a second entry {seq}; the peer's Open names {peer.other.seq}"
         self.check(bool(end.other.opened) and peer.other.seq < seq, "an honest grid never equivocates", told)
 
-    def _rooted(self, node: Node, sealed: bytes) -> None:
-        """A grid tells its own root: another one than before has a higher version (IT-CAT-032)."""
+    def _rooted(self, node: Node, link: int, sealed: bytes) -> None:
+        """A grid tells its own root: another one than before has a higher version (IT-CAT-032).
+
+        On one link: what is told late on another one may have been made before.
+        """
         payload = envelope.peek_unverified(sealed)[1]
-        version, before = CatalogRoot.FromString(payload).version, self._roots.get(node.index)
+        version, before = CatalogRoot.FromString(payload).version, self._roots.get((link, node.index))
         rises = before is None or payload == before[1] or version > before[0]
         told = f"{node.identity.grid} tells root {version} after {before and before[0]}"
         self.check(rises or node.restored, "the roots of a grid have rising versions", told)
-        self._roots[node.index] = version, payload
+        self._roots[link, node.index] = version, payload
 
     def _closed(self, node: Node, end: Any, close: Any) -> None:
         peer = end.other.owner
