@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 from tests.simulation.balances import LaneBook, Order
 from tests.simulation.node import PROBE, Node
-from tests.simulation.proofs import origins, unproven
+from tests.simulation.proofs import Origins, origins, unproven
 
 from intertie.chain import entry_head
-from intertie.descriptors import VerifiedDescriptor
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.invocation_pb2 import Outcome
 from intertie_node.core.ledger import ME, THEM
@@ -177,7 +176,7 @@ def _recomputed(judge: Any, node: Node, name: str, link: Any, books: Books) -> N
         _check_books(judge, node, name, payer, book.posted(), who)
 
 
-def _proven(judge: Any, node: Node, name: str, book: LaneBook, by_offer: dict[bytes, VerifiedDescriptor]) -> None:
+def _proven(judge: Any, node: Node, name: str, book: LaneBook, by_offer: Origins) -> None:
     logs = [[row[3] for row in node.disk.log(name, side)] for side in (ME, THEM)]
     found = unproven(book, logs[ME], logs[THEM], by_offer)
     judge.check(not found, "an honest payer agrees to nothing unproven", f"{node.identity.grid}: {found}")

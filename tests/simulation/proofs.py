@@ -7,6 +7,7 @@ with the claimed quantities; a claim for work that was not completed may go with
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.simulation.balances import LaneBook
@@ -15,17 +16,30 @@ from intertie.descriptors import VerifiedDescriptor, verify_history
 from intertie.errors import IntertieError
 from intertie.records import RootCache, verify_proof
 from intertie.v1 import entry_pb2 as pb
+from intertie.v1.record_pb2 import ExecutionRecord
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
 
-
-def origins(sim: Any) -> dict[bytes, VerifiedDescriptor]:
-    """Offer digest → descriptor of its origin, for every grid of a world."""
-    return {digest: verify_history(grid.identity.chain) for grid in sim.grids for digest in grid.digests()}
+Origins = Mapping[bytes, Sequence[VerifiedDescriptor]]
+"""Offer digest → descriptors of its origin by which a record may have been judged, the newest first."""
 
 
-def unproven(
-    book: LaneBook, payer: list[bytes], provider: list[bytes], by_offer: dict[bytes, VerifiedDescriptor]
-) -> list[str]:
+def origins(sim: Any) -> Origins:
+    """The origins of every grid's offers."""
+    return {digest: _histories(grid) for grid in sim.grids for digest in grid.digests()}
+
+
+def _histories(grid: Any) -> list[VerifiedDescriptor]:
+    """A grid's history, and where a copy was put back each shorter one too.
+
+    Such a grid may list a replaced key only up to a time before what it has lost: who had judged that by an older
+    version was right (IT-IDN-036).
+    """
+    chain = grid.identity.chain
+    shortest = 1 if getattr(grid, "restored", False) else len(chain)
+    return [verify_history(chain[:length]) for length in range(len(chain), shortest - 1, -1)]
+
+
+def unproven(book: LaneBook, payer: list[bytes], provider: list[bytes], by_offer: Origins) -> list[str]:
     """What a payer has agreed to without proof, in words."""
     found, cache = [], RootCache()
     for order in book.orders.values():
@@ -38,16 +52,25 @@ def unproven(
     return found
 
 
-def _fault(
-    order: pb.Order, body: pb.Charge, before: int, by_offer: dict[bytes, VerifiedDescriptor], cache: RootCache
-) -> str:
+def _record(
+    body: pb.Charge, executors: Sequence[VerifiedDescriptor], cache: RootCache
+) -> tuple[ExecutionRecord | None, str]:
+    why = ""
+    for executor in executors:
+        try:
+            return verify_proof(body.proof, executor, cache), ""
+        except IntertieError as error:
+            why = why or str(error)
+    return None, why
+
+
+def _fault(order: pb.Order, body: pb.Charge, before: int, by_offer: Origins, cache: RootCache) -> str:
     if not body.HasField("proof"):
         free = body.amount == before and body.state != TASK_STATE_COMPLETED
         return "" if free else "carries no record"
-    try:
-        record = verify_proof(body.proof, by_offer[order.offer_digest], cache)
-    except IntertieError as error:
-        return f"has a false record: {error}"
+    record, why = _record(body, by_offer[order.offer_digest], cache)
+    if record is None:
+        return f"has a false record: {why}"
     usage = {line.unit: line.quantity for line in record.usage}
     claimed = {line.unit: quantity for line, quantity in zip(order.prices, body.quantities, strict=True)}
     same = (record.nonce, record.offer_digest, record.input_digest, record.state) == (
