@@ -125,6 +125,7 @@ async def two_ways(stage: Stage) -> tuple[Market, Market, Offered, str]:
     offer = near.offer()
     name = ref(near, offer)
     await near.open_market(offer)
+    far.spoiled = True  # a later check would find what it has led to beside what near then offers
     root = far.root(offer, origin=near.me)
     far.announce(far.route(root, far.tariff(near.me), near.me))
     await far.expect_signed()
