@@ -309,7 +309,7 @@ async def deaf_after_close(stage: Stage) -> None:
     await ordering.still_sells(peer)
 
 
-@check("IT-LNK-110", role="honest peer", slow=True)
+@check("IT-LNK-110", role="honest peer", waits_s=2)
 async def reads_while_writing(stage: Stage) -> None:
     """A peer that takes nothing for a while is heard meanwhile: its order is charged before it reads on."""
     peer = await (await stage.peer()).up()
@@ -332,7 +332,7 @@ async def reads_while_writing(stage: Stage) -> None:
     stage.saw(f"an order was charged {waited} ms after the first, while nothing was read")
 
 
-@check("IT-LNK-117", role="honest peer", slow=True, long=True)
+@check("IT-LNK-117", role="honest peer", waits_s=40, long=True)
 async def dead_peer(stage: Stage) -> None:
     """A link on which nothing is heard for 30 seconds is closed with SILENT_PEER, not before."""
     peer = await (await stage.peer()).up()

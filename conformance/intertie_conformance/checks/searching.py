@@ -174,7 +174,7 @@ def expect_listing(
         raise Failed(f"a listing of {grid}/{offer.message.name} with its {wrong[0]}", f"{getattr(got, wrong[0])}")
 
 
-@check("IT-CAT-115", role="consumer", slow=True, consumer=True)
+@check("IT-CAT-115", role="consumer", waits_s=1, consumer=True)
 async def no_way_no_price(stage: Stage) -> None:
     """An offer in reach to which no way leads now has no prices; with a new tariff it has."""
     market = await opened(stage)
