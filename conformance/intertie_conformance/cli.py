@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from msgspec import structs
 from rich.console import Console
 
 from intertie_conformance import expectations
-from intertie_conformance.checks import all_checks
+from intertie_conformance.checks import Check, all_checks
 from intertie_conformance.config import TEMPLATE, Config, ConfigError, TargetTable, load
 from intertie_conformance.mutants import all_mutants
 from intertie_conformance.passive import all_rules
@@ -26,6 +27,7 @@ from intertie_conformance.reports import files, terminal
 from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.runner import Run, Runner, select
 from intertie_conformance.unseen import not_observable, unseen
+from intertie_conformance.verdicts import Outcome
 
 app = typer.Typer(help="Checks whether a node keeps the Intertie protocol.", no_args_is_help=True, add_completion=False)
 CONFIG_NAME = "conformance.toml"
@@ -97,9 +99,7 @@ async def _run(console: Console, config: Config, seed: str, only: list[str], lon
         run = Run(target=f"{target.grid} at {target.table.public}", seed=seed)
         with terminal.Live(console, len(checks)) as live:
             runner = Runner(target, config, seed, live)
-            if watched:
-                await runner.exercise()
-            run.outcomes = await runner.run(checks)
+            run.outcomes = await _judged(runner, checks, bool(watched))
             if again:
                 run.outcomes = await runner.again(run.outcomes, checks)
         run.outcomes += [o for o in runner.observer.outcomes() if o.id in watched]
@@ -108,6 +108,15 @@ async def _run(console: Console, config: Config, seed: str, only: list[str], lon
         await target.stop()
     run.seconds = time.monotonic() - began
     return run
+
+
+async def _judged(runner: Runner, checks: Sequence[Check], watched: bool) -> list[Outcome]:
+    """The outcomes of checks; where passive rules are `watched` for, what they need is said to the target meanwhile."""
+    traffic = asyncio.create_task(runner.exercise()) if watched else None
+    outcomes = await runner.run(checks)
+    if traffic is not None:
+        await traffic
+    return outcomes
 
 
 def _meant(only: list[str], *names: str) -> bool:

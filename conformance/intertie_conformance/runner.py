@@ -22,7 +22,7 @@ from intertie_conformance.verdicts import Absent, Bound, Failed, Outcome, Slip, 
 
 BESIDE: Final = 6
 """Slow checks that run beside each other."""
-ABREAST: Final = 3
+ABREAST: Final = 4
 """Quick checks that run beside each other: most of their time is waiting for the target."""
 LONGEST_S: Final = 40.0
 """After so long a check is ended: each of its waits has a shorter bound."""
@@ -76,9 +76,12 @@ class Runner:
         self._ends = time.monotonic() + config.suite.limit_s
 
     async def run(self, checks: Iterable[Check], abreast: int = ABREAST) -> list[Outcome]:
-        """The outcomes of checks; `abreast` quick ones run at a time, those that want to be alone come last."""
+        """The outcomes of checks; `abreast` quick ones run at a time, those that want to be alone come last.
+
+        Those that wait longest are begun first: begun late, they would be waited for when all others are over.
+        """
         turns = {True: asyncio.Semaphore(BESIDE), False: asyncio.Semaphore(abreast)}
-        chosen = list(checks)
+        chosen = sorted(checks, key=lambda found: -found.waits_s)
         together = [self._in_turn(turns[found.slow], found) for found in chosen if not found.alone]
         self.pulse.start()
         outcomes = await asyncio.gather(*together)

@@ -33,14 +33,19 @@ class Check:
     """Which role of the suite it plays."""
     refusal: bool
     """Whether the right outcome is that the target refuses something: never earned by a target that says yes to all."""
-    slow: bool
-    """Whether it waits for real time to pass; run beside others."""
+    waits_s: float
+    """Seconds, about, for which it waits for real time to pass, 0 if it does not; the longest are begun first."""
     consumer: bool
     """Whether it needs the target's consumer face."""
     long: bool = False
     """Whether it takes longer than a run may: only on demand."""
     alone: bool = False
     """Whether it burdens the target so that nothing runs beside it."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether it waits for real time to pass."""
+        return self.waits_s > 0
 
     @property
     def about(self) -> str:
@@ -56,7 +61,7 @@ def check(
     *,
     role: str,
     refusal: bool = False,
-    slow: bool = False,
+    waits_s: float = 0.0,
     consumer: bool = False,
     long: bool = False,
     alone: bool = False,
@@ -69,7 +74,7 @@ def check(
             raise ValueError(f"{name}: there is no requirement {requirement}")
         if role not in ROLES or name in _CHECKS or not act.__doc__:
             raise ValueError(f"{name}: its role is unknown, its name taken, or its docstring missing")
-        _CHECKS[name] = Check(requirement, name, act, role, refusal, slow, consumer, long, alone)
+        _CHECKS[name] = Check(requirement, name, act, role, refusal, waits_s, consumer, long, alone)
         return act
 
     return register

@@ -140,7 +140,7 @@ async def one_at_a_time(stage: Stage) -> None:
         await ordering.expect_charged(peer, seq)
 
 
-@check("IT-INV-162", role="honest peer", slow=True)
+@check("IT-INV-162", role="honest peer", waits_s=2)
 async def waits_too_long(stage: Stage) -> None:
     """An order that still waits at its deadline is rejected with DEADLINE_EXCEEDED."""
     peer = await (await stage.peer(**SMALL)).up()
@@ -193,7 +193,7 @@ async def says_rejected(stage: Stage) -> None:
     stage.saw("an ephemeral result REJECTED")
 
 
-@check("IT-INV-166", role="honest peer", slow=True)
+@check("IT-INV-166", role="honest peer", waits_s=2)
 async def charged_then_failed(stage: Stage) -> None:
     """An order that was charged is not rejected at its deadline: it ends FAILED with the reason."""
     peer = await (await stage.peer()).up()

@@ -147,7 +147,7 @@ async def stops_on_cancel(stage: Stage) -> None:
         fail("COMPLETED or CANCELED", charge.state)
 
 
-@check("IT-INV-114", role="honest peer", slow=True)
+@check("IT-INV-114", role="honest peer", waits_s=1)
 async def stops_at_deadline(stage: Stage) -> None:
     """At its deadline work ends FAILED with DEADLINE_EXCEEDED."""
     peer = await (await stage.peer()).up()

@@ -80,7 +80,7 @@ async def writes_nothing_void(stage: Stage) -> None:
     stage.saw(f"{peer.logs.seq(THEM)} entries of the target, none void")
 
 
-@check("IT-LOG-074", role="honest peer", slow=True)
+@check("IT-LOG-074", role="honest peer", waits_s=1)
 async def started_is_charged(stage: Stage) -> None:
     """Orders that fail, run out of grant or out of time after work began end by a final charge, not by a reject."""
     peer = await (await stage.peer()).up()
@@ -125,7 +125,7 @@ async def quantities(stage: Stage) -> None:
         before = now
 
 
-@check("IT-LOG-094", role="honest peer", slow=True)
+@check("IT-LOG-094", role="honest peer", waits_s=1)
 async def waits_for_agreement(stage: Stage) -> None:
     """With a raised grant beyond max_unagreed the target claims no more until the payer has agreed; then it goes on."""
     peer = await stage.peer(proposer_max_unagreed=100)
@@ -152,7 +152,7 @@ async def waits_for_agreement(stage: Stage) -> None:
         fail("a final charge of 150", final.amount)
 
 
-@check("IT-LOG-094", role="honest peer", slow=True)
+@check("IT-LOG-094", role="honest peer", waits_s=1)
 async def starts_when_agreed(stage: Stage) -> None:
     """An order whose grant has no room beside what is not agreed waits, and starts once that is agreed."""
     peer = await stage.peer(proposer_max_unagreed=100)

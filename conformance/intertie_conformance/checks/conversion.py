@@ -48,7 +48,7 @@ async def asked(passed: Passed, after: int = 0) -> int:
     return (await payer.wait(found, "grant_needed for the payer"))[0]
 
 
-@check("IT-RLY-030", role="executor", slow=True)
+@check("IT-RLY-030", role="executor", waits_s=1)
 async def tariffs_cover(stage: Stage) -> None:
     """Whatever the executor's tariff is, the relay's covers it."""
     chain = await relayed.chain(stage)
@@ -63,7 +63,7 @@ async def tariffs_cover(stage: Stage) -> None:
         stage.saw(f"{above.markup_num}/{above.markup_den} and {above.fee} cover the executor's tariff")
 
 
-@check("IT-RLY-030", role="executor", slow=True)
+@check("IT-RLY-030", role="executor", waits_s=1)
 async def too_dear_to_state(stage: Stage) -> None:
     """A tariff that leaves no room for a markup is covered or not sold on; a cheaper one is sold on again."""
     chain = await relayed.chain(stage)
@@ -120,7 +120,7 @@ async def grant_down(stage: Stage) -> None:
     await chain.end(whole)
 
 
-@check("IT-RLY-033", role="executor", slow=True)
+@check("IT-RLY-033", role="executor", waits_s=2)
 async def exact(stage: Stage) -> None:
     """Conversions are exact, also at the borders, also under odd tariffs."""
     chain = await relayed.chain(stage)
@@ -131,7 +131,7 @@ async def exact(stage: Stage) -> None:
     await _even(chain, "max_charge")
 
 
-@check("IT-RLY-034", role="executor", refusal=True, slow=True)
+@check("IT-RLY-034", role="executor", refusal=True, waits_s=1)
 async def dearer(stage: Stage) -> None:
     """An order under a tariff that no longer covers the executor's is rejected with PRICE_CHANGED."""
     chain = await relayed.chain(stage)
@@ -146,7 +146,7 @@ async def dearer(stage: Stage) -> None:
     await chain.still_relays()
 
 
-@check("IT-RLY-040", role="executor", slow=True)
+@check("IT-RLY-040", role="executor", waits_s=2)
 async def deadline_leaves_room(stage: Stage) -> None:
     """Downstream claims end early enough, whichever link has the longer window or the worse clocks."""
     above: dict[str, Any] = {"claim_window_ms": 2_000, "max_skew_ms": 3_000}

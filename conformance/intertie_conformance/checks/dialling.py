@@ -23,7 +23,7 @@ async def dialler_opens(stage: Stage) -> None:
     stage.saw("the target dialled and said Open without waiting")
 
 
-@check("IT-LNK-006", role="honest peer", slow=True, consumer=True)
+@check("IT-LNK-006", role="honest peer", waits_s=1, consumer=True)
 async def dials_again(stage: Stage) -> None:
     """A target whose link has ended dials again within the longest delay."""
     shop = await (await stage.shop()).up()

@@ -75,7 +75,7 @@ async def crosses_end(stage: Stage) -> None:
     await ordering.still_sells(peer)
 
 
-@check("IT-LOG-061", role="hostile peer", refusal=True, slow=True)
+@check("IT-LOG-061", role="hostile peer", refusal=True, waits_s=2)
 async def after_expire(stage: Stage) -> None:
     """A grant, cancel or second expire of an order that has expired is void as ORDER_ENDED."""
     peer = await (await stage.peer()).up()
@@ -94,7 +94,7 @@ async def after_expire(stage: Stage) -> None:
     await expect_standing(peer, [expire])
 
 
-@check("IT-LOG-061", role="hostile peer", refusal=True, slow=True)
+@check("IT-LOG-061", role="hostile peer", refusal=True, waits_s=2)
 async def expire_after_end(stage: Stage) -> None:
     """An expire of an order whose final charge its author has seen is void as ORDER_ENDED, and what is owed stays."""
     peer = await (await stage.peer()).up()
@@ -114,7 +114,7 @@ async def expire_after_end(stage: Stage) -> None:
     await ordering.still_sells(peer)
 
 
-@check("IT-LOG-070", role="hostile peer", refusal=True, slow=True)
+@check("IT-LOG-070", role="hostile peer", refusal=True, waits_s=2)
 async def early_expire(stage: Stage) -> None:
     """An expire one millisecond before claim_until is void as EXPIRE_EARLY; one at claim_until stands."""
     peer = await (await stage.peer()).up()
@@ -132,7 +132,7 @@ async def early_expire(stage: Stage) -> None:
     await expect_standing(peer, [in_time])
 
 
-@check("IT-LOG-071", role="honest peer", slow=True)
+@check("IT-LOG-071", role="honest peer", waits_s=2)
 async def drops_unseen(stage: Stage) -> None:
     """A final charge that crosses a valid expire is dropped: the payer signs that it owes nothing for it."""
     peer = await (await stage.peer()).up()
@@ -152,7 +152,7 @@ async def drops_unseen(stage: Stage) -> None:
     await ordering.still_sells(peer)
 
 
-@check("IT-LOG-071", role="honest peer", slow=True)
+@check("IT-LOG-071", role="honest peer", waits_s=2)
 async def keeps_seen(stage: Stage) -> None:
     """A claim at or below the `seen` of a valid expire stays owed; the final one above it is dropped."""
     peer = await (await stage.peer()).up()

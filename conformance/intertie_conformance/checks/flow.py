@@ -108,7 +108,7 @@ async def declared_limits(stage: Stage) -> None:
     stage.saw(f"frames of at most {largest} bytes, {sent} bytes of events for {credit}")
 
 
-@check("IT-LNK-003", role="hostile peer", slow=True, refusal=True)
+@check("IT-LNK-003", role="hostile peer", waits_s=10, refusal=True)
 async def silent_stream(stage: Stage) -> None:
     """A stream on which nothing is said is closed with SILENT_PEER after 10 seconds, not before."""
     peer = await (await stage.peer()).up()
@@ -123,7 +123,7 @@ async def silent_stream(stage: Stage) -> None:
     await peer.up()
 
 
-@check("IT-LNK-115", role="honest peer", slow=True)
+@check("IT-LNK-115", role="honest peer", waits_s=10)
 async def pings_silence(stage: Stage) -> None:
     """A target that has heard nothing for 10 seconds pings."""
     peer = await (await stage.peer()).up()

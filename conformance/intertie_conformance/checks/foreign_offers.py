@@ -149,7 +149,7 @@ async def unlisted_offers(stage: Stage) -> None:
     await stage.customer.expect_unlisted(ref(market, extra))
 
 
-@check("IT-CAT-076", role="hostile peer", slow=True, consumer=True)
+@check("IT-CAT-076", role="hostile peer", waits_s=1, consumer=True)
 async def fetching_beside(stage: Stage) -> None:
     """While an answer of SyncCatalog is awaited the link goes on."""
     market = await opened(stage)

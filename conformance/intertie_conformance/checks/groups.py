@@ -107,8 +107,12 @@ async def signed_seqs(stage: Stage) -> None:
     peer = await bought(stage)
     tariff(peer)
     await peer.expect_no_trace(peer.frame(seq=peer.logs.seq(ME) + 1), "SIGNATURE_INVALID")
-    tariff(peer)
-    await peer.expect_no_trace(peer.frame(acked=peer.logs.seq(THEM) + 1), "SIGNATURE_INVALID")
+
+    def of_the_future(beyond: int) -> lk.Frame:
+        tariff(peer)
+        return peer.frame(acked=beyond)
+
+    await peer.expect_no_trace_beyond(of_the_future, "SIGNATURE_INVALID")
     tariff(peer)
     less = peer.logs.seq(THEM) - 1
     back = peer.frame(acked=less, acked_head=peer.logs.heads[THEM][less])
@@ -161,8 +165,12 @@ def sized(peer: Peer, size: int) -> bytes:
 async def seen_in_range(stage: Stage) -> None:
     """A `seen` beyond the target's log, or below what was seen before, closes the link with SEEN_INVALID."""
     peer = await bought(stage)
-    peer.put(200, seen=peer.logs.seq(THEM) + 1)
-    await peer.expect_no_trace(peer.frame(), "SEEN_INVALID")
+
+    def sees_beyond(beyond: int) -> lk.Frame:
+        peer.put(200, seen=beyond)
+        return peer.frame()
+
+    await peer.expect_no_trace_beyond(sees_beyond, "SEEN_INVALID")
     peer.put(200, seen=0)
     await peer.expect_no_trace(peer.frame(), "SEEN_INVALID")
     peer.put(200, seen=peer.logs.account.acked[ME] - 1)

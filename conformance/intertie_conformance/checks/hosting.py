@@ -36,7 +36,7 @@ async def accepted(stage: Stage, me: Identity | None = None, **terms: Any) -> Pe
     return peer
 
 
-@check("IT-CNF-030", role="stranger", slow=True)
+@check("IT-CNF-030", role="stranger", waits_s=1)
 async def accepts_proposals(stage: Stage) -> None:
     """Every valid first agreement of the suite's grids is accepted within 10 seconds, at both ends of the terms."""
     low: dict[str, Any] = {
@@ -105,7 +105,7 @@ async def both_accounts(stage: Stage) -> None:
     stage.saw("both accounts were served")
 
 
-@check("IT-CNF-040", role="honest peer", slow=True)
+@check("IT-CNF-040", role="honest peer", waits_s=1)
 async def orders_at_a_time(stage: Stage) -> None:
     """64 orders are open on one link at a time, and all are done."""
     peer = await accepted(stage, max_open_holds=64)
@@ -119,7 +119,7 @@ async def orders_at_a_time(stage: Stage) -> None:
     stage.saw("64 orders were open at a time")
 
 
-@check("IT-CNF-040", role="consumer", slow=True, consumer=True)
+@check("IT-CNF-040", role="consumer", waits_s=1, consumer=True)
 async def invocations_at_a_time(stage: Stage) -> None:
     """256 invocations go on at a time; timeouts from 1 to 3,600,000 and inputs of 16,384 bytes are taken."""
     ref = f"{stage.target.grid}/conformance/"
@@ -159,7 +159,7 @@ def expect_clock(what: str, clock: int, began: int, ended: int) -> None:
         fail(f"a clock in {what} within 500 ms", f"{clock - began} ms after the beginning of {ended - began} ms")
 
 
-@check("IT-CNF-042", role="honest peer", slow=True)
+@check("IT-CNF-042", role="honest peer", waits_s=1)
 async def deadlines_kept(stage: Stage) -> None:
     """A deadline is acted upon within 500 ms."""
     peer = await (await stage.peer()).up()
@@ -172,7 +172,7 @@ async def deadlines_kept(stage: Stage) -> None:
     stage.saw(f"the deadline was acted upon {late} ms late")
 
 
-@check("IT-CNF-043", role="honest peer", slow=True, consumer=True)
+@check("IT-CNF-043", role="honest peer", waits_s=1, consumer=True)
 async def dials_within_seconds(stage: Stage) -> None:
     """A grid of the suite is dialled again within 5 seconds after its link has gone down."""
     shop = await (await stage.shop()).up()

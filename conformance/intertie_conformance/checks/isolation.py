@@ -34,7 +34,7 @@ async def serves(stage: Stage) -> None:
     await ordering.still_sells(other)
 
 
-@check("IT-RLY-100", role="executor", slow=True)
+@check("IT-RLY-100", role="executor", waits_s=1)
 async def others_go_on(stage: Stage) -> None:
     """While the executor of one order is away, other orders of the same payer go on; then that one does."""
     chain, other = await relayed.chain(stage), await relayed.executor(stage)
@@ -76,7 +76,7 @@ async def signs_for_the_executor(stage: Stage) -> None:
     await ordering.expect_charged(chain.payer, passed.above)
 
 
-@check("IT-RLY-102", role="hostile peer", refusal=True, slow=True)
+@check("IT-RLY-102", role="hostile peer", refusal=True, waits_s=1)
 async def shares(stage: Stage) -> None:
     """With several upstreams, one that asks for more than half of a limit is refused SHARE_EXCEEDED."""
     shop = await relayed.executor(stage, acceptor_credit_limit=100_000)

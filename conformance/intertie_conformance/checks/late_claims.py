@@ -36,7 +36,7 @@ async def expired(shop: Shop) -> tuple[Bought, int]:
     return bought, fact.seq
 
 
-@check("IT-LOG-072", role="honest peer", consumer=True, slow=True)
+@check("IT-LOG-072", role="honest peer", consumer=True, waits_s=2)
 async def payer_expires(stage: Stage) -> None:
     """The target expires an own order of which it hears no end, not before claim_until; what was claimed stays owed."""
     shop = await stage.seller()
@@ -51,7 +51,7 @@ async def payer_expires(stage: Stage) -> None:
     await bought.outcome()
 
 
-@check("IT-LOG-067", role="hostile peer", refusal=True, consumer=True, slow=True)
+@check("IT-LOG-067", role="hostile peer", refusal=True, consumer=True, waits_s=2)
 async def after_expire(stage: Stage) -> None:
     """After an expire charges and rejects, seen or crossing, and crossing credits are CHARGE_EXPIRED; others stand."""
     shop = await stage.seller()

@@ -61,7 +61,7 @@ async def exact_certificate(stage: Stage) -> None:
     await peer.expect_alive()
 
 
-@check("IT-IDN-054", role="hostile peer", refusal=True, slow=True)
+@check("IT-IDN-054", role="hostile peer", refusal=True, waits_s=2)
 async def unlisted_server(stage: Stage) -> None:
     """The target says nothing to a peer address whose certificate is not listed, while it dials a sound one."""
     me = stage.peerings.identity()

@@ -146,7 +146,7 @@ async def echoes(stage: Stage) -> None:
         stage.saw(f"{len(data)} bytes of {media_type} came back")
 
 
-@check("IT-CNF-012", role="honest peer", slow=True)
+@check("IT-CNF-012", role="honest peer", waits_s=2)
 async def delays(stage: Stage) -> None:
     """Delay waits, says how long, and stops at once when it is canceled."""
     peer = await (await stage.peer()).up()
@@ -216,7 +216,7 @@ async def streams_letters(stage: Stage) -> None:
         del said
 
 
-@check("IT-CNF-016", role="honest peer", slow=True)
+@check("IT-CNF-016", role="honest peer", waits_s=1)
 async def streams_slowly(stage: Stage) -> None:
     """Stream waits between chunks, meters each with it, adds nothing, and stops at once when it is canceled."""
     peer = await (await stage.peer()).up()

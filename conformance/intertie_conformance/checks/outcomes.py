@@ -67,7 +67,7 @@ async def doubtful(stage: Stage) -> Sale:
     return sale
 
 
-@check("IT-INV-122", role="executor", consumer=True, slow=True)
+@check("IT-INV-122", role="executor", consumer=True, waits_s=3)
 async def in_doubt(stage: Stage) -> None:
     """Two seconds after the deadline the outcome is FAILED, OUTCOME_UNKNOWN, with the hold IN_DOUBT."""
     sale = await doubtful(stage)
@@ -81,7 +81,7 @@ def _two_seconds_later(sale: Sale) -> None:
         fail("an outcome 2,000 ms after the deadline", f"{late} ms after it")
 
 
-@check("IT-INV-123", role="executor", consumer=True, slow=True)
+@check("IT-INV-123", role="executor", consumer=True, waits_s=3)
 async def corrected(stage: Stage) -> None:
     """When the hold ends later, the state stays as reported and the receipt is corrected."""
     sale = await doubtful(stage)
@@ -97,7 +97,7 @@ async def corrected(stage: Stage) -> None:
     stage.saw("the state as reported, the receipt corrected")
 
 
-@check("IT-INV-124", role="executor", consumer=True, slow=True)
+@check("IT-INV-124", role="executor", consumer=True, waits_s=3)
 async def reserved_in_doubt(stage: Stage) -> None:
     """The budget stays reserved until the hold has ended, also after OUTCOME_UNKNOWN."""
     sale = await doubtful(stage)
@@ -129,7 +129,7 @@ async def told_again(stage: Stage) -> None:
     stage.saw("the stored outcome")
 
 
-@check("IT-INV-127", role="executor", consumer=True, slow=True)
+@check("IT-INV-127", role="executor", consumer=True, waits_s=4)
 async def asks_for_result(stage: Stage) -> None:
     """While the result is missing it is asked for every three seconds."""
     sale = await sold(stage)
@@ -141,7 +141,7 @@ async def asks_for_result(stage: Stage) -> None:
     await sale.ends("COMPLETED")
 
 
-@check("IT-INV-128", role="executor", consumer=True, slow=True)
+@check("IT-INV-128", role="executor", consumer=True, waits_s=3)
 async def result_gone(stage: Stage) -> None:
     """If the result never comes, the outcome is COMPLETED with EVENTS_GONE two seconds after the deadline."""
     sale = await sold(stage, timeout_ms=600)

@@ -167,7 +167,7 @@ async def rejects(stage: Stage) -> None:
     await chain.still_relays()
 
 
-@check("IT-RLY-067", role="executor", slow=True)
+@check("IT-RLY-067", role="executor", waits_s=2)
 async def outcome_unknown(stage: Stage) -> None:
     """An order about which the executor says nothing ends FAILED with OUTCOME_UNKNOWN once it has expired."""
     chain = await relayed.chain(stage)
@@ -269,7 +269,7 @@ async def cancels_once(stage: Stage) -> None:
     same(stage, "the terminal state", TASK_STATE_CANCELED, charge.state)
 
 
-@check("IT-RLY-080", role="executor", slow=True)
+@check("IT-RLY-080", role="executor", waits_s=1)
 async def cancels_later(stage: Stage) -> None:
     """A cancel that came while the executor was away is written when it is back."""
     chain = await relayed.chain(stage)

@@ -17,7 +17,8 @@ from intertie_conformance.grid.account import ME, THEM
 from intertie_conformance.grid.identity import DAY_MS, Identity, now_ms
 from intertie_conformance.grid.terms import terms
 from intertie_conformance.roles import ordering
-from intertie_conformance.roles.peerings import Peerings, Proposal
+from intertie_conformance.roles.operator import Proposal
+from intertie_conformance.roles.peerings import Peerings
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
 from intertie_conformance.wire import agreements, certificates, digests, envelope

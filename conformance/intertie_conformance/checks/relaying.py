@@ -84,7 +84,7 @@ async def long_texts(stage: Stage) -> None:
     await chain.end(passed)
 
 
-@check("IT-RLY-003", role="executor", refusal=True, slow=True)
+@check("IT-RLY-003", role="executor", refusal=True, waits_s=1)
 async def link_is_down(stage: Stage) -> None:
     """An order whose way is down is rejected with PEER_UNAVAILABLE or NO_ROUTE; once it is back, it is passed on."""
     chain = await relayed.chain(stage)
@@ -97,7 +97,7 @@ async def link_is_down(stage: Stage) -> None:
     await chain.still_relays()
 
 
-@check("IT-RLY-003", role="executor", refusal=True, slow=True)
+@check("IT-RLY-003", role="executor", refusal=True, waits_s=1)
 async def small_inputs(stage: Stage) -> None:
     """An input above what the executor has declared is rejected with INPUT_TOO_LARGE; one at the limit is passed on."""
     least = LIMITS["inline_bytes"].minimum
@@ -107,7 +107,7 @@ async def small_inputs(stage: Stage) -> None:
     await chain.end(await chain.order("echo", b"x" * least))
 
 
-@check("IT-RLY-003", role="executor", refusal=True, slow=True)
+@check("IT-RLY-003", role="executor", refusal=True, waits_s=1)
 async def short_paths(stage: Stage) -> None:
     """A path longer than the executor has declared is rejected with HOP_LIMIT; one at the limit is passed on."""
     shop = await relayed.executor(stage, limits={"hops": 2})
@@ -116,7 +116,7 @@ async def short_paths(stage: Stage) -> None:
     await chain.still_relays()
 
 
-@check("IT-RLY-003", role="executor", refusal=True, slow=True)
+@check("IT-RLY-003", role="executor", refusal=True, waits_s=1)
 async def narrow_link(stage: Stage) -> None:
     """The own limits of the downstream link hold: input, credit, unagreed, orders, length of holds."""
     limits: dict[str, Any] = {"acceptor_credit_limit": 20_000, "acceptor_max_unagreed": 4_000, "max_hold_ms": 30_000}

@@ -235,7 +235,7 @@ async def link_down(stage: Stage) -> None:
     await stage.customer.expect_listed(ref(market, offer))
 
 
-@check("IT-CAT-064", role="honest peer", slow=True, consumer=True, alone=True)
+@check("IT-CAT-064", role="honest peer", waits_s=1, consumer=True, alone=True)
 async def thousand_origins(stage: Stage) -> None:
     """1,024 origins of one link are taken, the first and the last with their offers."""
     market = await opened(stage)

@@ -154,7 +154,7 @@ class Trap:
         self._server.close()
 
 
-@check("IT-SEC-008", role="hostile peer", refusal=True, slow=True)
+@check("IT-SEC-008", role="hostile peer", refusal=True, waits_s=1)
 async def dials_no_text(stage: Stage) -> None:
     """No address is called that stands in an order, an input, or a descriptor that does not verify."""
     trap = Trap()

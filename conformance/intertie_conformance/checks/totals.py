@@ -112,7 +112,7 @@ async def keeps_logs(stage: Stage) -> None:
     await ordering.still_sells(peer)
 
 
-@check("IT-LOG-043", role="honest peer", consumer=True, slow=True)
+@check("IT-LOG-043", role="honest peer", consumer=True, waits_s=1)
 async def keeps_tariffs(stage: Stage) -> None:
     """A tariff after which 2,047 newer ones were written can still be ordered by."""
     shop = await (await stage.shop()).up()
@@ -198,7 +198,7 @@ async def expect_no_order(shop: Shop, **changes: Any) -> None:
     shop.stage.saw(f"no order was placed: {str(said)[:120]}")
 
 
-@check("IT-LOG-091", role="honest peer", refusal=True, consumer=True, slow=True)
+@check("IT-LOG-091", role="honest peer", refusal=True, consumer=True, waits_s=1)
 async def credit_limit(stage: Stage) -> None:
     """The target does not order beyond its credit limit, alone or with what is open and posted; below it, it does."""
     shop = await (await stage.shop(acceptor_credit_limit=100)).up()
@@ -211,7 +211,7 @@ async def credit_limit(stage: Stage) -> None:
     await settle_echo(shop, bought.seq)
 
 
-@check("IT-LOG-092", role="honest peer", refusal=True, consumer=True, slow=True)
+@check("IT-LOG-092", role="honest peer", refusal=True, consumer=True, waits_s=1)
 async def unagreed_limit(stage: Stage) -> None:
     """The target neither orders nor raises a grant so that more than its max_unagreed is at stake."""
     shop = await (await stage.shop(acceptor_max_unagreed=100)).up()

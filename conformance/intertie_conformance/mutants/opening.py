@@ -184,7 +184,7 @@ class FearsFeatures(Rules):
                 raise Refusal("UNSUPPORTED_FEATURE", "A feature is not known.", feature=name)
 
 
-@mutant("IT-LNK-040")
+@mutant("IT-LNK-040", also=("IT-LNK-*",))
 class ForeignGenesis(Rules):
     """Answers an Open with one for another peering."""
 
@@ -192,7 +192,7 @@ class ForeignGenesis(Rules):
         return {**fields, "genesis": bytes(32)}
 
 
-@mutant("IT-LNK-041")
+@mutant("IT-LNK-041", also=("IT-LNK-*",))
 class SwappedSession(Rules):
     """Hashes the acceptor's Open first."""
 

@@ -29,7 +29,10 @@ class ReturnsNothing(Rules):
         return None
 
 
-@mutant("IT-LNK-043", also=("IT-LNK-045", "IT-LNK-046", "IT-LNK-047", "IT-LNK-044"))
+@mutant(
+    "IT-LNK-043",
+    also=("IT-LNK-045", "IT-LNK-046", "IT-LNK-047", "IT-LNK-044", "IT-LNK-048", "IT-CAT-046", "IT-LOG-021"),
+)
 class ResendsNothing(Rules):
     """Does not resend its own log."""
 
@@ -37,7 +40,7 @@ class ResendsNothing(Rules):
         return [frame for frame in super().resends(link, opened) if frame.returned]
 
 
-@mutant("IT-LNK-044", also=("IT-LNK-043", "IT-LNK-045", "IT-LNK-046", "IT-LNK-047"))
+@mutant("IT-LNK-044", also=("IT-LNK-043", "IT-LNK-045", "IT-LNK-046", "IT-LNK-047", "IT-LNK-048"))
 class GivesNothingBack(Rules):
     """Does not return the other side's log."""
 
@@ -56,7 +59,7 @@ class SignsAnew(Rules):
         return frame
 
 
-@mutant("IT-LNK-046", also=("IT-LNK-043", "IT-LNK-044", "IT-LNK-045", "IT-LNK-047"))
+@mutant("IT-LNK-046", also=("IT-LNK-043", "IT-LNK-044", "IT-LNK-045", "IT-LNK-047", "IT-LNK-048"))
 class OneAfterTheOther(Rules):
     """Resends one log whole, then the other."""
 

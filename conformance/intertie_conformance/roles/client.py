@@ -20,6 +20,7 @@ from intertie.v1 import account_pb2_grpc, catalog_pb2_grpc, invocation_pb2_grpc
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.event_pb2 import Event
 from intertie.v1.task_pb2 import TaskState
+from intertie_conformance.grid.streams import say
 from intertie_conformance.roles.customer import invocation
 from intertie_conformance.roles.waiting import until
 from intertie_conformance.stage import Stage
@@ -283,9 +284,7 @@ class Frames(Heard):
     async def say(self, **fields: Any) -> None:
         """Send one frame."""
         self.stage.trace.note("consumer", f"→ a frame on Stream: {', '.join(fields)}")
-        try:
-            await self._call.write(iv.StreamRequest(**fields))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        if not await say(self._call, iv.StreamRequest(**fields).SerializeToString()):
             await self.finish()
             fail("the stream takes a frame", "the stream ended")
 

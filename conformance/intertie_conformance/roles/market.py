@@ -264,9 +264,9 @@ class Market(Peer):
 
 async def take_market(peerings: Peerings, **changes: Any) -> Market:
     """A market in good order; with changed terms always a new one. Raises: Failed, Unreachable."""
-    async with peerings.lock:
-        if changes:
-            return (await _make(peerings, 1, **changes))[0]
+    if changes:
+        return (await _make(peerings, 1, **changes))[0]
+    async with peerings.filling:
         if not peerings.markets:
             peerings.markets.extend(await _make(peerings, peerings.batch))
         market: Market = peerings.markets.pop()

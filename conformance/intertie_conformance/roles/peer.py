@@ -9,7 +9,8 @@ await peer.expect_close("LOG_FORK")       # the target's close, by name
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
@@ -18,12 +19,13 @@ from intertie_conformance.grid.identity import now_ms
 from intertie_conformance.grid.link import Phase
 from intertie_conformance.grid.logs import Fact, Logs
 from intertie_conformance.roles.suite_link import SuiteLink
-from intertie_conformance.verdicts import fail
+from intertie_conformance.verdicts import Slip, fail
 from intertie_conformance.wire import heads
 from intertie_conformance.wire.digests import total_bytes
 from intertie_conformance.wire.keys import Key
 
 K = pb.EntryKind
+TRIES: Final = 5
 
 
 class Peer(SuiteLink):
@@ -61,6 +63,29 @@ class Peer(SuiteLink):
         """Send a frame that must be refused with one of `reasons`, then open honestly: everything is as before."""
         kept = self.logs.account.acked[THEM]
         self.raw(frame if isinstance(frame, bytes) else frame.SerializeToString())
+        await self._expect_nothing_left(kept, *reasons)
+
+    async def expect_no_trace_beyond(self, make: Callable[[int], lk.Frame], reason: str) -> None:
+        """The same of a frame that is made of the seq after the target's last entry.
+
+        The target may write that entry meanwhile, a tariff for one: then nothing was shown, and the frame is made anew.
+        """
+        for _ in range(TRIES):
+            kept, beyond = self.logs.account.acked[THEM], self.logs.seq(THEM) + 1
+            self.raw(make(beyond).SerializeToString())
+            await self.wait(partial(self._judged, kept), f"close {reason}")
+            if self.logs.seq(THEM) < beyond:
+                return await self._expect_nothing_left(kept, reason)
+            self.take_back(kept)
+            await self.up()
+        raise Slip(f"the target has written {TRIES} entries just as the next one was named")
+
+    def _judged(self, kept: int) -> bool:
+        """Whether the target has closed, or has taken an own entry after `kept`."""
+        return bool(self.closed) or self.logs.account.acked[THEM] > kept
+
+    async def _expect_nothing_left(self, kept: int, *reasons: str) -> None:
+        """The target closes for what was sent, and has taken no own entry after `kept`."""
         await self.expect_close(*reasons)
         self.take_back(kept)
         await self.up()

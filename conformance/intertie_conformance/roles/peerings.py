@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import shlex
 from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-import grpc
+from typing import Any
 
 from intertie.v1 import directory_pb2 as dr
 from intertie_conformance.grid.identity import Identity
 from intertie_conformance.grid.streams import GrpcStream
 from intertie_conformance.grid.terms import terms
+from intertie_conformance.roles.operator import Operator, Proposal
 from intertie_conformance.roles.peer import Peer
 from intertie_conformance.roles.shop import Door, Shop
-from intertie_conformance.roles.target import Target, Unreachable
+from intertie_conformance.roles.target import Target
 from intertie_conformance.verdicts import Failed
 from intertie_conformance.wire import agreements
-from intertie_conformance.wire.agreements import Agreed
 from intertie_conformance.wire.refusal import Refusal
-from intertie_conformance.wire.status import said
-
-AT_A_TIME: Final = 2
-"""Accept commands that run beside each other."""
-ACCEPT_S: Final = 30.0
-DECIDES_S: Final = 10.0
-"""How long a target may take to accept a proposal (IT-CNF-030)."""
-ASK_AGAIN_S: Final = 0.2
-
-
-class Proposal:
-    """One proposal of one of the suite's grids."""
-
-    def __init__(self, me: Identity, sealed: bytes, agreed: Agreed) -> None:
-        self.me = me
-        self.sealed = sealed
-        self.agreed = agreed
-
-    @property
-    def named(self) -> dict[str, str]:
-        """As an operator knows it."""
-        return {
-            "digest": self.agreed.digest.hex(),
-            "fingerprint": self.me.fingerprint.hex(),
-            "grid": self.me.grid,
-        }
 
 
 class Peerings:
@@ -59,8 +29,9 @@ class Peerings:
         self._sellers: list[Shop] = []
         self._salt = os.urandom(3).hex()
         self._count = 0
-        self.lock = asyncio.Lock()
-        self._decides_s = DECIDES_S
+        self._operator = Operator(target)
+        self.filling = asyncio.Lock()
+        """Held while peers are made for later checks, too."""
         self.markets: list[Any] = []
         """Markets in good order."""
 
@@ -87,9 +58,9 @@ class Peerings:
 
     async def take(self, **changes: Any) -> Peer:
         """A peer in good order; with changed terms always a new one. Raises: Failed, Unreachable."""
-        async with self.lock:
-            if changes:
-                return (await self.make([self.identity()], **changes))[0]
+        if changes:
+            return (await self.make([self.identity()], **changes))[0]
+        async with self.filling:
             if not self._pool:
                 self._pool = await self.make([self.identity() for _ in range(self._target.suite.peers)])
             return self._pool.pop()
@@ -106,10 +77,7 @@ class Peerings:
 
     async def seller(self) -> Shop:
         """A provider that another check has left in good order, else a new one."""
-        if self._sellers:
-            return self._sellers.pop()
-        async with self.lock:
-            return await self.shop()
+        return self._sellers.pop() if self._sellers else await self.shop()
 
     def keeps(self, stream: GrpcStream) -> bool:
         """Whether a provider that waits for its next check is connected by a stream."""
@@ -127,10 +95,8 @@ class Peerings:
     async def make(self, grids: Sequence[Identity], kind: type[Peer] = Peer, **changes: Any) -> list[Peer]:
         """New peerings, accepted. Raises: Failed if the target does not take or countersign a proposal."""
         proposals = [self.proposal(me, **changes) for me in grids]
-        answers = [await self.propose(proposal) for proposal in proposals]
-        if any(answer.state != dr.PROPOSAL_STATE_ACCEPTED for answer in answers):
-            await self.accept(proposals)
-        return [await self._peer(proposal, kind) for proposal in proposals]
+        sealed = await self._operator.accepted(proposals)
+        return [self._peer(proposal, answer, kind) for proposal, answer in zip(proposals, sealed, strict=True)]
 
     def proposal(self, me: Identity, **changes: Any) -> Proposal:
         """A signed proposal, not sent yet."""
@@ -140,39 +106,14 @@ class Peerings:
 
     async def propose(self, proposal: Proposal) -> dr.ProposeResponse:
         """Send a proposal, or ask how it stands. Raises: Failed."""
-        request = dr.ProposeRequest(descriptors=proposal.me.chain, agreement=proposal.sealed)
-        try:
-            answer: dr.ProposeResponse = await self._target.directory().Propose(
-                request, timeout=self._target.suite.answer_s
-            )
-        except grpc.aio.AioRpcError as error:
-            raise Failed("a sound proposal is taken", str(said(error))) from None
-        return answer
+        return await self._operator.propose(proposal)
 
     async def accepted(self, me: Identity, sealed: bytes) -> bytes:
         """Have a proposal accepted: the countersigned envelope. Raises: Failed, Unreachable."""
         proposal = Proposal(me, sealed, agreements.read(sealed, me.described))
-        answer = await self.propose(proposal)
-        if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
-            await self.accept([proposal])
-        return await self._countersigned(proposal)
+        return (await self._operator.accepted([proposal]))[0]
 
-    async def _countersigned(self, proposal: Proposal) -> bytes:
-        """Ask until the target has accepted; one that once has not is asked no longer. Raises: Failed."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._decides_s
-        answer = await self.propose(proposal)
-        while answer.state == dr.PROPOSAL_STATE_PENDING and loop.time() < end:
-            await asyncio.sleep(ASK_AGAIN_S)
-            answer = await self.propose(proposal)
-        if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
-            waited, self._decides_s = self._decides_s, 0.0
-            state = dr.ProposalState.Name(answer.state)
-            raise Failed("a proposal that the operator accepts is ACCEPTED", f"{state} within {waited:g} s")
-        return answer.agreement
-
-    async def _peer(self, proposal: Proposal, kind: type[Peer]) -> Peer:
-        sealed = await self._countersigned(proposal)
+    def _peer(self, proposal: Proposal, sealed: bytes, kind: type[Peer]) -> Peer:
         try:
             agreed = agreements.read(sealed, proposal.me.described, self._target.described)
         except Refusal as refusal:
@@ -180,38 +121,3 @@ class Peerings:
         if agreed.payload != proposal.agreed.payload:
             raise Failed("the countersigned payload is the proposed one, byte by byte", "other bytes")
         return kind(proposal.me, self._target.described, agreed, self._target.channel(proposal.me))
-
-    # -- the operator -----------------------------------------------------------------------------
-
-    async def accept(self, proposals: Sequence[Proposal]) -> None:
-        """Have the target's operator accept. Raises: Unreachable if its command fails."""
-        command = self._target.table.accept
-        if command == "auto":
-            return
-        if not any(f"{{{key}}}" in command for key in proposals[0].named):
-            lines = "".join(json.dumps(proposal.named) + "\n" for proposal in proposals)
-            await _run(shlex.split(command), lines.encode())
-            return
-        turns = asyncio.Semaphore(AT_A_TIME)
-
-        async def one(proposal: Proposal) -> None:
-            async with turns:
-                await _run([part.format(**proposal.named) for part in shlex.split(command)], b"")
-
-        await asyncio.gather(*map(one, proposals))
-
-
-async def _run(command: list[str], given: bytes) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        out, _ = await asyncio.wait_for(process.communicate(given), ACCEPT_S)
-    except TimeoutError:
-        process.kill()
-        raise Unreachable(f"the accept command did not end within {ACCEPT_S:g} s") from None
-    if process.returncode:
-        raise Unreachable(f"the accept command ended with {process.returncode}: {out.decode(errors='replace')[-400:]}")

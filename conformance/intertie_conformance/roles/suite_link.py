@@ -109,10 +109,13 @@ class SuiteLink(Link):
 
     @property
     def settled(self) -> bool:
-        """Whether no order is open and the target has acknowledged everything: nothing will come of what was."""
+        """Whether no order is open and the target has acknowledged everything: nothing will come of what was.
+
+        Nor may the own log be ahead of the clock: a short deadline of a later check would be over as it is written.
+        """
         account = self.logs.account
         idle = not account.open(ME) and not account.open(THEM)
-        return idle and account.acked[THEM] == self.logs.seq(ME)
+        return idle and account.acked[THEM] == self.logs.seq(ME) and self.logs.at[ME] <= now_ms()
 
     def knows(self, stream: GrpcStream) -> bool:
         """Whether a stream that is not the present one is watched."""
