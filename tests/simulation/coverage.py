@@ -40,7 +40,6 @@ BEYOND = {
     **{f"tasks: AUTH_REQUIRED, {signal.name}": "nothing asks for authorization yet" for signal in TaskSignal},
     "tasks: SUBMITTED, ASKED": "work that asks has started",
     "tasks: SUBMITTED, ANSWERED": "nothing is answered that was not asked",
-    "tasks: SUBMITTED, DONE": "work that is done has started",
     "tasks: INPUT_REQUIRED, STARTED": "what has asked has sent an event, and is not run again",
     **{f"tasks: {state}, STARTED": "what has ended is never started: only SUBMITTED work is placed or run"
        for state in ("COMPLETED", "CANCELED", "FAILED", "REJECTED")},
