@@ -18,8 +18,8 @@ Step = Callable[[Effects], None]
 MAX_BATCH = 128
 MAX_TURN_S = 0.05
 """A batch ends after this time, so that costly steps of one peer delay the others little."""
-AHEAD = 8
-"""So many waiting steps are computed while a commit is still under way."""
+AHEAD = 64
+"""So many waiting steps are computed while a commit is still under way; fewer wait for it, and share a larger one."""
 
 
 def unobserved(point: str, effects: Effects) -> None:
