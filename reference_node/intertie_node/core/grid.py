@@ -179,9 +179,9 @@ class Grid:
         if not link.can_append:
             return
         ledger = link.ledger
-        retirable, ledger.retirable = ledger.retirable, []
-        for key in retirable:
-            fx.reply(ledger.forget, key)
+        if ledger.retirable:
+            retirable, ledger.retirable = ledger.retirable, []
+            fx.reply(ledger.forget_all, retirable)
 
     def _maybe_open(self, link: Link, fx: Effects) -> None:
         fresh = not link.can_append

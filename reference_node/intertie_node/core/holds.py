@@ -226,6 +226,11 @@ def open_hold(payer: int, seq: int, at: int, order: pb.Order, window: int, longe
     lines = lines_of(tuple([(line.unit, line.num, line.den) for line in order.prices]))
     if order_fault(order, lines, at, window, longest):
         return "ORDER_INVALID"
+    return sound_hold(payer, seq, order, lines, window)
+
+
+def sound_hold(payer: int, seq: int, order: pb.Order, lines: Lines, window: int) -> Hold:
+    """The hold of an order in which `order_fault` finds nothing; `lines` are those of its prices."""
     terms = Terms(
         id=order.id,
         offer_digest=order.offer_digest,

@@ -77,7 +77,7 @@ class LinkRows:
         self._dirty = True
         if self.writable:
             assert self.fx is not None
-            self.fx.changes.append(table, row)
+            self.fx.changes.appends[table].append(row)
         else:
             self._late.append((table, row))
 
@@ -98,12 +98,12 @@ class LinkRows:
         for payer, log in enumerate(pair.logs):
             fresh = ledger.fresh[payer]
             ledger.changed.update((payer, seq) for seq in takewhile((log.seq - MAX_FRESH).__gt__, fresh))
+        rows = fx.changes.puts["holds"] if ledger.changed else {}
         for key in ledger.changed:
             hold = ledger.holds.get(key)
             if hold is not None:
                 ledger.fresh[hold.payer].pop(hold.seq, None)
-                row = hold_row(self.link, hold)
-                fx.changes.put("holds", row[:3], row)
+                rows[self.link, hold.payer, hold.seq] = hold_row(self.link, hold)
         ledger.changed.clear()
 
     def stored(self, pair: LogPair) -> Stored:
@@ -136,7 +136,7 @@ class LinkRows:
             ledger.restore(hold)
         ledger.lanes = (Lane(), Lane())
         for lane, (posted, agreed) in zip(ledger.lanes, stored.lanes, strict=True):
-            lane.weight, lane.agreed = (posted, *NO_WEIGHT[1:]), agreed
+            lane.posted, lane.agreed = posted, agreed
         for hold in holds:
             if hold.state is HoldState.OPEN:
                 ledger.lanes[hold.payer].move((hold.posted, *NO_WEIGHT[1:]), hold.weight)

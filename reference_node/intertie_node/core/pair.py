@@ -16,6 +16,7 @@ from intertie.errors import IntertieError
 from intertie.keys import PrivateKey, PublicKey
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
+from intertie_node.core.holds import Lines, sound_hold
 from intertie_node.core.ledger import ME, THEM, Ledger, LinkTerms, Load
 from intertie_node.core.log import Log, check_counters, parse_entry
 
@@ -109,21 +110,25 @@ class LogPair:
         """`seen` of an own entry that is appended now: what of the other log was acted upon."""
         return max(self.logs[ME].seen, self.logs[THEM].seq - self.unhandled)
 
-    def append(self, entry: pb.Entry, now: int, keep: Keep) -> tuple[int, bytes, bytes]:
+    def append(self, entry: pb.Entry, now: int, keep: Keep, judged: Lines | None = None) -> tuple[int, bytes, bytes]:
         """Append an own entry; sets its `seen` and `at`. Returns (seq, exact bytes, head).
+
+        `judged` are the lines of an order in which `order_fault` has found nothing for this `at`.
 
         Raises: AssertionError if the entry would be void: an honest node never writes such a one.
         """
-        log = self.logs[ME]
+        log, ledger = self.logs[ME], self.ledger
+        seq = log.seq + 1
         entry.seen = self.next_seen
         entry.at = self.next_at(now)
         data = entry.SerializeToString(deterministic=True)
-        void = self.ledger.apply(ME, log.seq + 1, entry)
-        if void is not None:
-            raise AssertionError(f"own entry {log.seq + 1} would be void: {void}: {entry}")
+        if judged is not None:
+            ledger.open(sound_hold(ME, seq, entry.order, judged, ledger.terms.claim_window_ms))
+        elif void := ledger.apply(ME, seq, entry):
+            raise AssertionError(f"own entry {seq} would be void: {void}: {entry}")
         head = log.push(entry, data)
-        keep.entry(ME, log.seq, data, head)
-        return log.seq, data, head
+        keep.entry(ME, seq, data, head)
+        return seq, data, head
 
     def promised(self, acked: int) -> None:
         """An own signature, lost here, has acknowledged the other log up to `acked`: it stays acknowledged."""

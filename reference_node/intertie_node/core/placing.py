@@ -255,7 +255,7 @@ def _check_valid(way: Way, order: pb.Order, path: int, now: int) -> None:
 def place(world: World, inv: Invocation, way: Way, entry: pb.Entry, rate: Rate, fx: Effects) -> None:
     """Append a drafted order to the way's link and make it the invocation's sink; `check_room` has passed."""
     link, spec, order = way.link, inv.spec, entry.order
-    seq = link.append(entry, fx, spec.input)
+    seq = link.append(entry, fx, spec.input, lines_of(way.prices))
     inv.sink = OrderSink(link, seq, rate)
     note(world, link, inv, 1, order.max_charge, order.grant)
     world.orders[link.name, ME, seq] = inv

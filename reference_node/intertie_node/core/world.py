@@ -172,9 +172,9 @@ class World:
 
     def flush_rows(self, fx: Effects) -> None:
         """Write the rows of changed invocations and of the books."""
-        for inv in self._changed.values():
-            row = invocation_row(inv)
-            fx.changes.put("invocations", row[:1], row)
+        rows = fx.changes.puts["invocations"] if self._changed else {}
+        for key, inv in self._changed.items():
+            rows[key,] = invocation_row(inv)
         self._changed.clear()
         self.ways.clear()
         self.uses.clear()
