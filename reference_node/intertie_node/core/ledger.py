@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from intertie.v1 import entry_pb2 as pb
-from intertie_node.core.holds import HOLD_TABLE, NO_WEIGHT, Claim, Hold, HoldState, Weight, copy_of, open_hold
+from intertie_node.core.holds import HOLD_TABLE, NO_WEIGHT, OPEN, Claim, Hold, Weight, copy_of, open_hold
 
 ME, THEM = 0, 1
 """Sides of a link: whose log, who pays, who signed."""
@@ -294,7 +294,7 @@ class Ledger:
             if hold.last_value_seq <= acked:
                 dirty.discard(order_seq)
                 self._settled.append((payer, order_seq))
-                if hold.state is not HoldState.OPEN:
+                if hold.state is not OPEN:
                     self.retirable.append((payer, order_seq))
         return lane.agreed
 
@@ -321,7 +321,7 @@ class Ledger:
     def forget(self, key: HoldKey) -> bool:
         """Forget a hold that has ended and is settled; False if it is still needed."""
         hold = self.holds.get(key)
-        if hold is None or hold.state is HoldState.OPEN or key[1] in self.dirty[key[0]] or hold.refused:
+        if hold is None or hold.state is OPEN or key[1] in self.dirty[key[0]] or hold.refused:
             return False
         self._forget_claims(key)
         del self.holds[key]

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from intertie.v1 import link_pb2 as lk
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import NO_WEIGHT, Claim, Hold, HoldState, open_hold
+from intertie_node.core.holds import NO_WEIGHT, OPEN, Claim, Hold, HoldState, open_hold
 from intertie_node.core.ledger import ME, THEM, Lane, LinkTerms, TariffTerms
 from intertie_node.core.log import Log, parse_entry
 from intertie_node.core.pair import LogPair
@@ -138,13 +138,13 @@ class LinkRows:
         for lane, (posted, agreed) in zip(ledger.lanes, stored.lanes, strict=True):
             lane.posted, lane.agreed = posted, agreed
         for hold in holds:
-            if hold.state is HoldState.OPEN:
+            if hold.state is OPEN:
                 ledger.lanes[hold.payer].move((hold.posted, *NO_WEIGHT[1:]), hold.weight)
 
 
 def hold_row(link: str, hold: Hold) -> tuple[Any, ...]:
     """A row of `holds`: `open` is 1 for an open hold, 2 for one under refusal, else 0."""
-    open_ = 1 if hold.state is HoldState.OPEN else 2 if hold.refused else 0
+    open_ = 1 if hold.state is OPEN else 2 if hold.refused else 0
     moved = StoredHold(hold.grants, hold.state, hold.claims, hold.credits, hold.ended_seq, hold.canceled)
     return (link, hold.payer, hold.seq, open_, msgspec.msgpack.encode(moved))
 
