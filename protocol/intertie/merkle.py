@@ -99,7 +99,7 @@ class Prover:
 
     def proves(self, leaf: bytes, index: int, path: Sequence[bytes]) -> bool:
         """Return whether `path` leads from `leaf` at `index` to the root. Raises CHARGE_UNPROVEN as `root_of`."""
-        rest = list(path)
+        rest = list(path[:])  # a repeated field is slow to iterate over
         if index >= self._size or len(rest) != self._length(index) or set(map(len, rest)) - _HASH_SIZES:
             raise IntertieError("CHARGE_UNPROVEN", "An inclusion path has a bad shape.", field="path")
         seen: dict[tuple[int, int], tuple[bytes, list[bytes]]] = {}

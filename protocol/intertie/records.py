@@ -18,7 +18,7 @@ from intertie.errors import IntertieError
 from intertie.keys import PrivateKey
 from intertie.names import is_place
 from intertie.registry import LIMITS
-from intertie.v1.metering_pb2 import ENERGY_METHOD_UNKNOWN, ENERGY_METHOD_UNSPECIFIED, Energy
+from intertie.v1.metering_pb2 import ENERGY_METHOD_UNKNOWN, ENERGY_METHOD_UNSPECIFIED, Energy, UsageLine
 from intertie.v1.record_pb2 import ExecutionRecord, RecordProof, RecordRoot
 from intertie.v1.task_pb2 import TASK_STATE_CANCELED, TASK_STATE_COMPLETED, TASK_STATE_FAILED
 
@@ -130,7 +130,7 @@ def _faulty_field(record: ExecutionRecord) -> str:
     """Return the name of the first other field of a record that is out of range, "" if none is."""
     if record.state not in _ENDS:
         return "state"
-    if not _is_usage([(line.unit, line.quantity) for line in record.usage]):
+    if not _is_usage(record.usage):
         return "usage"
     if not _is_sound(record.energy):
         return "energy"
@@ -139,12 +139,15 @@ def _faulty_field(record: ExecutionRecord) -> str:
     return "" if 0 <= record.started_at <= record.ended_at else "started_at"
 
 
-def _is_usage(lines: list[tuple[str, int]]) -> bool:
+def _is_usage(lines: Sequence[UsageLine]) -> bool:
     """Return whether a record's usage names few units, each once and in order, with no negative quantity."""
-    units = [unit for unit, _ in lines]
-    if len(units) > MAX_LINES or "" in units or sorted(set(units)) != units:
-        return False
-    return not lines or min([quantity for _, quantity in lines]) >= 0
+    before = ""
+    for line in lines:
+        unit = line.unit
+        if unit <= before or line.quantity < 0:
+            return False
+        before = unit
+    return len(lines) <= MAX_LINES
 
 
 def _is_sound(energy: Energy) -> bool:

@@ -31,7 +31,7 @@ def _speak_before_commit(_: str) -> None:
 
     def launch(engine: Any) -> None:
         turns = engine.turns
-        effects, turns.computed = turns.computed, None
+        effects = turns.close()
         turns._speak(effects)
         effects.sends, effects.replies, effects.work = [], [], []
         if not effects.changes:

@@ -208,7 +208,7 @@ class Rogue:
         log = self.pair.logs[ME]
         if entry is not None:
             self.ledger.apply(ME, log.seq + 1, entry)
-            log.push(entry, data)
+            log.push(entry.seen, entry.at, data)
             log.seen = min(log.seen, self.pair.logs[THEM].seq)
         else:
             log.seq, log.head = log.seq + 1, entry_head(log.head, data)

@@ -235,15 +235,14 @@ class Node(SimNode):
         if self.turns.ready:
             self.sim.steps += len(self.turns.inbox)
             self.turns.compute()
-            computed = self.turns.computed
-            if computed is not None and "links" in computed.changes.puts:
-                self.sim.judge.computed(self, [name for (name,) in computed.changes.puts["links"]])
-        if self.turns.computed is not None and self.turns.flying is None:
+        if self.turns.open is not None and self.turns.flying is None:
             self._launch()
 
     def _launch(self) -> None:
         changes = self.turns.launch()
         if changes is not None:
+            if "links" in changes.puts:
+                self.sim.judge.computed(self, [name for (name,) in changes.puts["links"]])
             takes = (0.4 + self._rng.random() * 2) * self.disk.factor
             self.after(takes, lambda: self._guarded(lambda: self._write(changes)))
         elif self.turns.inbox:
@@ -259,7 +258,7 @@ class Node(SimNode):
 
     def _land(self) -> None:
         self.turns.landed()
-        if self.turns.computed is not None:
+        if self.turns.open is not None:
             self._launch()
         if self.turns.inbox:
             self._wake()

@@ -15,7 +15,7 @@ from intertie.v1.task_pb2 import (
 from intertie_node.core.blinding import upstream_caller
 from intertie_node.core.crediting import pass_on, take_back
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import Hold, HoldState
+from intertie_node.core.holds import OPEN, Hold
 from intertie_node.core.invocations import End, Invocation
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -41,7 +41,7 @@ def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
     to, origin = link.accounts, (link.name, THEM, fact.seq, inv.key if inv else "")
     cost = cost_account(link, upstream_caller(world.secret, hold.terms.account))
     world.books.transfer(fx, cost, to.payable, body.amount - before, link.asset, origin)
-    usage = dict(zip(hold.terms.units, body.quantities, strict=True))
+    usage = dict(zip(hold.terms.units, body.quantities[:], strict=True))
     if not body.final:
         if inv is not None:
             inv.source.charge(world, inv, usage, fx)
@@ -153,7 +153,7 @@ def on_tariff(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
 def expire_due(world: World, link: Link, order_seq: int, fx: Effects) -> None:
     """The claim window of an own order has passed: end its hold, unless something has ended it."""
     hold = link.ledger.holds.get((ME, order_seq))
-    if hold is None or hold.state is not HoldState.OPEN:
+    if hold is None or hold.state is not OPEN:
         return
     if not link.can_append:
         world.at(fx.now + 1_000, "expire", f"{link.name}:{order_seq}")

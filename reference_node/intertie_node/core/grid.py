@@ -179,9 +179,9 @@ class Grid:
         if not link.can_append:
             return
         ledger = link.ledger
-        retirable, ledger.retirable = ledger.retirable, []
-        for key in retirable:
-            fx.reply(ledger.forget, key)
+        if ledger.retirable:
+            retirable, ledger.retirable = ledger.retirable, []
+            fx.reply(ledger.forget_all, retirable)
 
     def _maybe_open(self, link: Link, fx: Effects) -> None:
         fresh = not link.can_append
@@ -225,10 +225,10 @@ class Grid:
             return
         if kind == "input_request":
             inv.sink.asked(self.world, inv, event.input_request.request, fx)
-        inv.sink.after = max(inv.sink.after, event.number, event.gap.last)
+        inv.sink.after = max(inv.sink.after, event.number, event.gap.last if kind == "gap" else 0)
         event.order_seq = 0
         inv.source.deliver(self.world, inv, event, fx)
-        if event.HasField("result") and inv.finished and inv.outcome is None:
+        if kind == "result" and inv.finished and inv.outcome is None:
             fx.reply(self.world.forget, inv)
 
     def _from_payer(self, link: Link, event: Event, kind: str, fx: Effects) -> None:

@@ -8,6 +8,7 @@ that it does not list cannot occur.
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +33,10 @@ class HoldState(IntEnum):
     CHARGED = 3
     REJECTED = 4
     EXPIRED = 5
+
+
+OPEN: Final = HoldState.OPEN
+"""By itself: to read a member from its class takes as long as a call."""
 
 
 # Thousands are open at a time and none can be part of a cycle: the collector need not look through them (gc=False).
@@ -93,7 +98,7 @@ class Hold(Struct, gc=False):
 
     def charged_before(self, seq: int) -> int:
         """Last cumulative claim below `seq` of the provider's log, minor units."""
-        return max([claim.amount for claim in self.claims if claim.seq < seq], default=0)
+        return next((claim.amount for claim in reversed(self.claims) if claim.seq < seq), 0)
 
     def usage_before(self, seq: int) -> dict[str, int]:
         """Atoms by unit that the last unrefused claim below `seq` counts."""
@@ -108,7 +113,7 @@ class Hold(Struct, gc=False):
     @property
     def pending(self) -> int:
         """Still reserved beyond what is charged, minor units."""
-        return self.terms.max_charge - self.charged if self.state is HoldState.OPEN else 0
+        return self.terms.max_charge - self.charged if self.state is OPEN else 0
 
     @property
     def claimed(self) -> tuple[list[int], int]:
@@ -120,14 +125,14 @@ class Hold(Struct, gc=False):
     @property
     def granted(self) -> int:
         """Grant of an open hold, minor units; 0 once it has ended."""
-        return self.grants[-1][1] if self.state is HoldState.OPEN else 0
+        return self.grants[-1][1] if self.state is OPEN else 0
 
     @property
     def weight(self) -> Weight:
         """What the hold adds to its lane."""
         charged = self.claims[-1].amount if self.claims else 0
         posted = charged - self.credits[-1][1] if self.credits else charged
-        if self.state is not HoldState.OPEN:
+        if self.state is not OPEN:
             return posted, 0, 0, 0, 0
         return posted, self.terms.max_charge - charged, self.grants[-1][1], charged, 1
 
@@ -147,12 +152,12 @@ class Hold(Struct, gc=False):
     @property
     def fresh(self) -> bool:
         """Whether it is still as its order left it."""
-        moved = self.state is not HoldState.OPEN or self.claims or self.credits or self.canceled
+        moved = self.state is not OPEN or self.claims or self.credits or self.canceled
         return not moved and len(self.grants) == 1
 
     def needed(self, acked: int) -> bool:
         """Whether it must be in memory once its payer has signed for the provider's log up to `acked`."""
-        return self.state is HoldState.OPEN or self.refused or self.last_value_seq > acked
+        return self.state is OPEN or self.refused or self.last_value_seq > acked
 
     def grant_at(self, seen: int) -> int:
         """Cumulative grant as of `seen` in the payer's log."""
@@ -226,6 +231,11 @@ def open_hold(payer: int, seq: int, at: int, order: pb.Order, window: int, longe
     lines = lines_of(tuple([(line.unit, line.num, line.den) for line in order.prices]))
     if order_fault(order, lines, at, window, longest):
         return "ORDER_INVALID"
+    return sound_hold(payer, seq, order, lines, window)
+
+
+def sound_hold(payer: int, seq: int, order: pb.Order, lines: Lines, window: int) -> Hold:
+    """The hold of an order in which `order_fault` finds nothing; `lines` are those of its prices."""
     terms = Terms(
         id=order.id,
         offer_digest=order.offer_digest,
@@ -264,7 +274,7 @@ def _reject(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
 
 def _charge(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
     body, terms = entry.charge, hold.terms
-    quantities, amount = tuple(body.quantities), body.amount
+    quantities, amount = tuple(body.quantities[:]), body.amount
     before = hold.claims[-1] if hold.claims else None
     if len(quantities) != len(terms.prices) or min(quantities, default=0) < 0:
         return "CHARGE_ARITHMETIC"
@@ -292,7 +302,7 @@ def _credit(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
 def _expire(hold: Hold, seq: int, entry: pb.Entry) -> str | None:
     if entry.at < hold.terms.claim_until:
         return "EXPIRE_EARLY"
-    if hold.state is not HoldState.OPEN and hold.ended_seq <= entry.seen:
+    if hold.state is not OPEN and hold.ended_seq <= entry.seen:
         return "ORDER_ENDED"
     hold.claims = tuple(c for c in hold.claims if c.seq <= entry.seen)
     kept = [c for c in hold.credits if c[0] <= entry.seen]

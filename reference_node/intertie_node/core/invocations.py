@@ -217,6 +217,6 @@ class Invocation:
         if after is None:
             return False
         self.state = after
-        if self.ended:
+        if after in TERMINAL:
             self.ended_at = now
         return True

@@ -4,14 +4,14 @@ The same ledger runs in the live node and in the offline verifier. It knows noth
 disks; a frame is applied after `begin`, so that a bad one leaves no trace.
 """
 
-from collections.abc import Callable, Mapping
-from operator import add, sub
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from intertie.v1 import entry_pb2 as pb
-from intertie_node.core.holds import HOLD_TABLE, NO_WEIGHT, Claim, Hold, HoldState, Weight, copy_of, open_hold
+from intertie_node.core.holds import HOLD_TABLE, NO_WEIGHT, OPEN, Claim, Hold, Weight, copy_of, open_hold
 
 ME, THEM = 0, 1
 """Sides of a link: whose log, who pays, who signed."""
@@ -47,50 +47,38 @@ class TariffTerms(Struct, frozen=True):
 class Lane(Struct):
     """One direction of debt, in minor units; sums are kept, never recomputed from history."""
 
-    weight: Weight = NO_WEIGHT
-    """Of all holds together."""
+    posted: int = 0
+    """Charged less credited."""
+    pending: int = 0
+    """What open holds reserve beyond what they are charged."""
+    granted: int = 0
+    """Grants of open holds."""
+    earned: int = 0
+    """Charges of open holds: the part of their grants that is used up."""
+    open: int = 0
+    """Number of open holds."""
     agreed: int = 0
     """The debtor's agreed total as of its last signature."""
 
     @property
-    def posted(self) -> int:
-        """Charged less credited."""
-        return self.weight[0]
-
-    @property
-    def pending(self) -> int:
-        """What open holds reserve beyond what they are charged."""
-        return self.weight[1]
-
-    @property
-    def granted(self) -> int:
-        """Grants of open holds."""
-        return self.weight[2]
-
-    @property
-    def earned(self) -> int:
-        """Charges of open holds: the part of their grants that is used up."""
-        return self.weight[3]
-
-    @property
-    def open(self) -> int:
-        """Number of open holds."""
-        return self.weight[4]
-
-    @property
     def gross(self) -> int:
         """What counts against the credit limit."""
-        return self.weight[0] + self.weight[1]
+        return self.posted + self.pending
 
     @property
     def unagreed(self) -> int:
         """What counts against `max_unagreed`: what open holds may still be charged + charged − agreed."""
-        posted, _, granted, earned, _ = self.weight
-        return granted - earned + posted - self.agreed
+        return self.granted - self.earned + self.posted - self.agreed
 
     def move(self, before: Weight, after: Weight) -> None:
         """Count `after` instead of `before` for a hold."""
-        self.weight = tuple(map(add, self.weight, map(sub, after, before)))
+        posted, pending, granted, earned, opened = before
+        more_posted, more_pending, more_granted, more_earned, more_open = after
+        self.posted += more_posted - posted
+        self.pending += more_pending - pending
+        self.granted += more_granted - granted
+        self.earned += more_earned - earned
+        self.open += more_open - opened
 
 
 HoldKey = tuple[int, int]
@@ -170,7 +158,7 @@ class Ledger:
         if rule is None:
             return None if entry.kind >= FIRST_UNCRITICAL_KIND else "UNSUPPORTED_ENTRY"
         name, act = rule
-        if entry.WhichOneof("body") != name:
+        if not entry.HasField(name):  # type: ignore[arg-type]
             return "ENTRY_MALFORMED"
         return act(self, author, seq, entry, getattr(entry, name))
 
@@ -179,11 +167,16 @@ class Ledger:
         hold = open_hold(author, seq, entry.at, body, self.terms.claim_window_ms, self.terms.max_hold_ms)
         if isinstance(hold, str):
             return hold
-        self._touched[author, seq] = None
-        self.fresh[author][seq] = None
-        self.holds[author, seq] = hold
-        self.lanes[author].move(NO_WEIGHT, hold.weight)
+        self.open(hold)
         return None
+
+    def open(self, hold: Hold) -> None:
+        """Take up the hold of a valid order."""
+        key = (hold.payer, hold.seq)
+        self._touched[key] = None
+        self.fresh[hold.payer][hold.seq] = None
+        self.holds[key] = hold
+        self.lanes[hold.payer].move(NO_WEIGHT, hold.weight)
 
     def by_payer(self, author: int, seq: int, entry: pb.Entry, body: Any) -> str | None:
         """The author speaks of an own order."""
@@ -301,7 +294,7 @@ class Ledger:
             if hold.last_value_seq <= acked:
                 dirty.discard(order_seq)
                 self._settled.append((payer, order_seq))
-                if hold.state is not HoldState.OPEN:
+                if hold.state is not OPEN:
                     self.retirable.append((payer, order_seq))
         return lane.agreed
 
@@ -320,10 +313,15 @@ class Ledger:
         if hold.fresh:
             self.fresh[hold.payer][hold.seq] = None
 
+    def forget_all(self, keys: Iterable[HoldKey]) -> None:
+        """Forget those of these holds that are no longer needed."""
+        for key in keys:
+            self.forget(key)
+
     def forget(self, key: HoldKey) -> bool:
         """Forget a hold that has ended and is settled; False if it is still needed."""
         hold = self.holds.get(key)
-        if hold is None or hold.state is HoldState.OPEN or key[1] in self.dirty[key[0]] or hold.refused:
+        if hold is None or hold.state is OPEN or key[1] in self.dirty[key[0]] or hold.refused:
             return False
         self._forget_claims(key)
         del self.holds[key]
@@ -332,7 +330,7 @@ class Ledger:
 
 def copy_lane(lane: Lane) -> Lane:
     """An independent copy of a lane."""
-    return Lane(lane.weight, lane.agreed)
+    return replace(lane)
 
 
 Act = Callable[[Ledger, int, int, pb.Entry, Any], str | None]

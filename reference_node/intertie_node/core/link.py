@@ -15,7 +15,7 @@ from intertie.v1.event_pb2 import Event
 from intertie_node.core.books import LinkAccounts
 from intertie_node.core.effects import Effects
 from intertie_node.core.frames import MAX_FRAME_ENTRIES, OVERHEAD, Outbox
-from intertie_node.core.holds import Hold
+from intertie_node.core.holds import Hold, Lines
 from intertie_node.core.ledger import ME, THEM, LinkTerms, Load
 from intertie_node.core.link_rows import LinkRows, Stored
 from intertie_node.core.log import MAX_ENTRY_BYTES
@@ -121,21 +121,22 @@ class Link:
         if self.phase is Phase.OPEN:
             self.outbox.events.append(event)
 
-    def append(self, entry: pb.Entry, fx: Effects, data: bytes = b"") -> int:
+    def append(self, entry: pb.Entry, fx: Effects, data: bytes = b"", judged: Lines | None = None) -> int:
         """Append an own entry, with the input that travels beside it; returns its seq.
 
+        `judged` are the lines of an order that has been judged already (`LogPair.append`).
         It may end a frame: what of the other log is not acted upon yet (`pair.unhandled`) stays unacknowledged.
         """
-        assert self.can_append, "nothing is written before the first opening is complete"
+        assert self.rows.writable, "nothing is written before the first opening is complete"
         self.rows.fx = fx
         box = self.outbox
         if box.entries and not self._fits(entry, len(data)):
             self._cut(fx)
-        seq, encoded, _ = self.pair.append(entry, fx.now, self.rows)
-        self.outbox.entry(seq, encoded)
+        seq, encoded, _ = self.pair.append(entry, fx.now, self.rows, judged)
+        box.entry(seq, encoded)
         if data:
-            self.outbox.input(seq, data)
-        if self.outbox.size > self.their_limits.frame_bytes // 2 or len(self.outbox.entries) >= MAX_FRAME_ENTRIES:
+            box.input(seq, data)
+        if box.size > self.their_limits.frame_bytes // 2 or len(box.entries) >= MAX_FRAME_ENTRIES:
             self._cut(fx)
         return seq
 
@@ -309,7 +310,7 @@ class Link:
             if self.confirmed:
                 self._check_whole()
             facts += self.pair.take(
-                THEM, frame.first_seq, frame.entries, frame.signature, self.rows, self._clock_check(fx.now)
+                THEM, frame.first_seq, frame.entries, frame.signature, self.rows, fx.now + self.terms.max_skew_ms
             )
             self.outbox.sign |= bool(frame.entries)
         if frame.ping:
@@ -345,15 +346,6 @@ class Link:
             self.confirmed = True
         elif self.confirmed:
             raise IntertieError("SIGNATURE_INVALID", "The signature belongs to another session.")
-
-    def _clock_check(self, now: int) -> Any:
-        latest = now + self.terms.max_skew_ms
-
-        def check(entry: pb.Entry) -> None:
-            if entry.at > latest:
-                raise IntertieError("CLOCK", f"An entry's clock leads this node's by {entry.at - now} ms.")
-
-        return check
 
     def tick(self, fx: Effects) -> None:
         """Ping a silent peer, give up a dead one."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from intertie.v1 import link_pb2 as lk
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import NO_WEIGHT, Claim, Hold, HoldState, open_hold
+from intertie_node.core.holds import NO_WEIGHT, OPEN, Claim, Hold, HoldState, open_hold
 from intertie_node.core.ledger import ME, THEM, Lane, LinkTerms, TariffTerms
 from intertie_node.core.log import Log, parse_entry
 from intertie_node.core.pair import LogPair
@@ -77,7 +77,7 @@ class LinkRows:
         self._dirty = True
         if self.writable:
             assert self.fx is not None
-            self.fx.changes.append(table, row)
+            self.fx.changes.appends[table].append(row)
         else:
             self._late.append((table, row))
 
@@ -98,12 +98,12 @@ class LinkRows:
         for payer, log in enumerate(pair.logs):
             fresh = ledger.fresh[payer]
             ledger.changed.update((payer, seq) for seq in takewhile((log.seq - MAX_FRESH).__gt__, fresh))
+        rows = fx.changes.puts["holds"] if ledger.changed else {}
         for key in ledger.changed:
             hold = ledger.holds.get(key)
             if hold is not None:
                 ledger.fresh[hold.payer].pop(hold.seq, None)
-                row = hold_row(self.link, hold)
-                fx.changes.put("holds", row[:3], row)
+                rows[self.link, hold.payer, hold.seq] = hold_row(self.link, hold)
         ledger.changed.clear()
 
     def stored(self, pair: LogPair) -> Stored:
@@ -136,15 +136,15 @@ class LinkRows:
             ledger.restore(hold)
         ledger.lanes = (Lane(), Lane())
         for lane, (posted, agreed) in zip(ledger.lanes, stored.lanes, strict=True):
-            lane.weight, lane.agreed = (posted, *NO_WEIGHT[1:]), agreed
+            lane.posted, lane.agreed = posted, agreed
         for hold in holds:
-            if hold.state is HoldState.OPEN:
+            if hold.state is OPEN:
                 ledger.lanes[hold.payer].move((hold.posted, *NO_WEIGHT[1:]), hold.weight)
 
 
 def hold_row(link: str, hold: Hold) -> tuple[Any, ...]:
     """A row of `holds`: `open` is 1 for an open hold, 2 for one under refusal, else 0."""
-    open_ = 1 if hold.state is HoldState.OPEN else 2 if hold.refused else 0
+    open_ = 1 if hold.state is OPEN else 2 if hold.refused else 0
     moved = StoredHold(hold.grants, hold.state, hold.claims, hold.credits, hold.ended_seq, hold.canceled)
     return (link, hold.payer, hold.seq, open_, msgspec.msgpack.encode(moved))
 

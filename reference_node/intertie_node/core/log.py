@@ -25,12 +25,12 @@ class Log(Struct):
         """The log of a new peering: seq 0, head(0) = genesis."""
         return cls(0, genesis, heads={0: genesis})
 
-    def push(self, entry: pb.Entry, data: bytes, head: bytes | None = None) -> bytes:
-        """Append exact entry bytes; returns the new head."""
+    def push(self, seen: int, at: int, data: bytes, head: bytes | None = None) -> bytes:
+        """Append the exact bytes of an entry with these counters; returns the new head."""
         self.head = head or entry_head(self.head, data)
         self.seq += 1
         self.heads[self.seq] = self.head
-        self.seen, self.at = entry.seen, entry.at
+        self.seen, self.at = seen, at
         return self.head
 
     def forget_below(self, seq: int) -> None:
@@ -63,16 +63,18 @@ def parse_entry(data: bytes) -> pb.Entry:
         raise IntertieError("ENTRY_MALFORMED", "An entry does not decode as intertie.v1.Entry.") from error
 
 
-def check_counters(log: Log, entry: pb.Entry, other_seq: int) -> None:
-    """Refuse what would break the order of the two logs.
+def check_counters(log: Log, seen: int, at: int, other_seq: int, latest: int) -> None:
+    """Refuse what would break the order of the two logs, or leads the receiver's clock: `at` beyond `latest`.
 
     Raises: IntertieError SEEN_INVALID if `seen` falls, also below what its author's signatures have
-    acknowledged, or lies beyond the other log, AT_DECREASED if `at` falls.
+    acknowledged, or lies beyond the other log, AT_DECREASED if `at` falls, CLOCK.
     """
-    if not log.seen <= entry.seen <= other_seq:
+    if not log.seen <= seen <= other_seq:
         raise IntertieError(
             "SEEN_INVALID",
-            f"Entry {log.seq + 1} has seen {entry.seen}; it must lie between {log.seen} and {other_seq}.",
+            f"Entry {log.seq + 1} has seen {seen}; it must lie between {log.seen} and {other_seq}.",
         )
-    if entry.at < log.at:
+    if at < log.at:
         raise IntertieError("AT_DECREASED", f"Entry {log.seq + 1} has an earlier clock than the entry before it.")
+    if at > latest:
+        raise IntertieError("CLOCK", f"An entry's clock is {at - latest} ms beyond what this node's allows.")

@@ -9,13 +9,14 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from intertie.amounts import total_from_bytes, total_to_bytes
+from intertie.amounts import INT64_MAX, total_from_bytes, total_to_bytes
 from intertie.chain import entry_head, link_signature_bytes
 from intertie.envelope import MAX_SIGNATURES
 from intertie.errors import IntertieError
 from intertie.keys import PrivateKey, PublicKey
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
+from intertie_node.core.holds import Lines, sound_hold
 from intertie_node.core.ledger import ME, THEM, Ledger, LinkTerms, Load
 from intertie_node.core.log import Log, check_counters, parse_entry
 
@@ -70,15 +71,15 @@ class LogPair:
         entries: Sequence[bytes],
         signature: lk.HeadSignature,
         keep: Keep,
-        check: Callable[[pb.Entry], None] | None = None,
+        latest: int = INT64_MAX,
     ) -> list[Fact]:
         """Verify and apply a group of `author`'s entries and the signature that ends it, atomically.
 
-        Entries at or below the held seq are skipped. `check` may refuse an entry by what is not in the
-        logs (the receiver's clock). Nothing is changed when this raises.
+        Entries at or below the held seq are skipped. No `at` may lie beyond `latest`, by the receiver's clock.
+        Nothing is changed when this raises.
 
         Raises: IntertieError LOG_GAP, SIGNATURE_INVALID, LOG_FORK, ENTRY_MALFORMED, SEEN_INVALID,
-        AT_DECREASED, TOTAL_MISMATCH, and what `check` raises.
+        AT_DECREASED, CLOCK, TOTAL_MISMATCH.
         """
         log = self.logs[author]
         if entries and not 1 <= first_seq <= log.seq + 1:
@@ -89,7 +90,7 @@ class LogPair:
         saved = log.copy()
         self.ledger.begin()
         try:
-            facts = [self._apply(author, data, head, check) for data, head in zip(fresh, heads, strict=True)]
+            facts = [self._apply(author, data, head, latest) for data, head in zip(fresh, heads, strict=True)]
             self._settle(author, log, signature)
         except BaseException:
             self.ledger.roll_back()
@@ -109,21 +110,25 @@ class LogPair:
         """`seen` of an own entry that is appended now: what of the other log was acted upon."""
         return max(self.logs[ME].seen, self.logs[THEM].seq - self.unhandled)
 
-    def append(self, entry: pb.Entry, now: int, keep: Keep) -> tuple[int, bytes, bytes]:
+    def append(self, entry: pb.Entry, now: int, keep: Keep, judged: Lines | None = None) -> tuple[int, bytes, bytes]:
         """Append an own entry; sets its `seen` and `at`. Returns (seq, exact bytes, head).
+
+        `judged` are the lines of an order in which `order_fault` has found nothing for this `at`.
 
         Raises: AssertionError if the entry would be void: an honest node never writes such a one.
         """
-        log = self.logs[ME]
-        entry.seen = self.next_seen
+        log, ledger = self.logs[ME], self.ledger
+        seq = log.seq + 1
+        entry.seen = seen = self.next_seen
         entry.at = self.next_at(now)
         data = entry.SerializeToString(deterministic=True)
-        void = self.ledger.apply(ME, log.seq + 1, entry)
-        if void is not None:
-            raise AssertionError(f"own entry {log.seq + 1} would be void: {void}: {entry}")
-        head = log.push(entry, data)
-        keep.entry(ME, log.seq, data, head)
-        return log.seq, data, head
+        if judged is not None:
+            ledger.open(sound_hold(ME, seq, entry.order, judged, ledger.terms.claim_window_ms))
+        elif void := ledger.apply(ME, seq, entry):
+            raise AssertionError(f"own entry {seq} would be void: {void}: {entry}")
+        head = log.push(seen, entry.at, data)
+        keep.entry(ME, seq, data, head)
+        return seq, data, head
 
     def promised(self, acked: int) -> None:
         """An own signature, lost here, has acknowledged the other log up to `acked`: it stays acknowledged."""
@@ -150,13 +155,12 @@ class LogPair:
         self._signed(ME, signature, keep)
         return signature
 
-    def _apply(self, author: int, data: bytes, head: bytes, check: Callable[[pb.Entry], None] | None) -> Fact:
+    def _apply(self, author: int, data: bytes, head: bytes, latest: int) -> Fact:
         entry, log = parse_entry(data), self.logs[author]
-        check_counters(log, entry, self.logs[1 - author].seq)
-        if check:
-            check(entry)
+        seen, at = entry.seen, entry.at
+        check_counters(log, seen, at, self.logs[1 - author].seq, latest)
         void = self.ledger.apply(author, log.seq + 1, entry)
-        log.push(entry, data, head)
+        log.push(seen, at, data, head)
         return Fact(author, log.seq, entry, void, data, head)
 
     def _verify(self, author: int, log: Log, heads: list[bytes], signature: lk.HeadSignature) -> None:

@@ -28,6 +28,7 @@ from intertie_node.core.world import World
 
 MAX_TEXT_BYTES = 32 * 1024
 """Longest that an order's names may be together, so that the next hop's order fits an entry as well."""
+MIN_HOPS = LIMITS["hops"].minimum
 ENTRY_OVERHEAD = 64
 """Bytes of an entry beside its body, at most."""
 _VOID: Mapping[str, Callable[[pb.Order, Link], IntertieError]] = {
@@ -237,7 +238,7 @@ def draft(
 def _check_valid(way: Way, order: pb.Order, path: int, now: int) -> None:
     """Check that the next grid and the log take an order, and that it would not be void there."""
     link = way.link
-    hops = max(LIMITS["hops"].minimum, link.their_limits.hops)
+    hops = max(MIN_HOPS, link.their_limits.hops)
     if path > hops:
         message = f"The order's path would have {path} links; {link.peer.grid} takes {hops}."
         raise IntertieError("HOP_LIMIT", message, hop_limit=str(order.hop_limit))
@@ -255,7 +256,7 @@ def _check_valid(way: Way, order: pb.Order, path: int, now: int) -> None:
 def place(world: World, inv: Invocation, way: Way, entry: pb.Entry, rate: Rate, fx: Effects) -> None:
     """Append a drafted order to the way's link and make it the invocation's sink; `check_room` has passed."""
     link, spec, order = way.link, inv.spec, entry.order
-    seq = link.append(entry, fx, spec.input)
+    seq = link.append(entry, fx, spec.input, lines_of(way.prices))
     inv.sink = OrderSink(link, seq, rate)
     note(world, link, inv, 1, order.max_charge, order.grant)
     world.orders[link.name, ME, seq] = inv

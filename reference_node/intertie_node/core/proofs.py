@@ -48,10 +48,10 @@ def check_record(terms: Terms, body: pb.Charge, record: ExecutionRecord) -> None
     if named != (terms.nonce, terms.offer_digest, terms.input_digest, body.state):
         raise IntertieError("RECORD_MISMATCH", "The execution record is about another order.")
     usage = {line.unit: line.quantity for line in record.usage}
-    if [usage.get(unit, 0) for unit in terms.units] != list(body.quantities):
+    if [usage.get(unit, 0) for unit in terms.units] != body.quantities[:]:
         message = "The charged quantities differ from the execution record's."
         raise IntertieError("RECORD_MISMATCH", message, field="quantities")
-    if any(usage.get(unit, 0) > 1 for unit in ONCE):
+    if max([usage.get(unit, 0) for unit in ONCE]) > 1:
         raise IntertieError("RECORD_MISMATCH", "The execution record counts one order more than once.", field="usage")
 
 

@@ -13,7 +13,7 @@ from intertie.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_REJECTED
 from intertie_node.core import buying, crediting, executing, selling
 from intertie_node.core.blinding import account_of
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import HoldState
+from intertie_node.core.holds import OPEN
 from intertie_node.core.invocations import Invocation, Sink, Source, Spec, unpacked
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -83,7 +83,7 @@ def load_invocations(world: World, rows: Sequence[Sequence[Any]], fx: Effects) -
             executing.recover(world, inv, fx)
     for link in world.links.values():
         for (payer, seq), hold in link.ledger.holds.items():
-            if payer == ME and hold.state is HoldState.OPEN:
+            if payer == ME and hold.state is OPEN:
                 world.at(hold.terms.claim_until, "expire", f"{link.name}:{seq}")
 
 
@@ -98,7 +98,7 @@ def recover_link(world: World, link: Link, fx: Effects) -> None:
         if source.end is not None:
             source.conclude(world, inv, fx)
             fx.reply(world.forget, inv)
-        elif hold is None or hold.state is not HoldState.OPEN:
+        elif hold is None or hold.state is not OPEN:
             _ended(world, inv, TASK_STATE_FAILED, fx)
         elif isinstance(sink, LocalSink) and not sink.running:
             sink.stopping = "CANCELED" if hold.canceled else sink.stopping

@@ -11,7 +11,7 @@ import msgspec
 from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import HoldState
+from intertie_node.core.holds import OPEN
 from intertie_node.core.invocations import End, Invocation, packed
 from intertie_node.core.ledger import ME
 from intertie_node.core.link import Link
@@ -106,7 +106,7 @@ def take_decidable(world: World, fx: Effects) -> list[tuple[Invocation, pb.Order
         source = inv.source
         assert isinstance(source, OrderSource)
         hold = source.hold
-        if inv.finished or hold is None or hold.state is not HoldState.OPEN or rejoin(world, inv, source, fx):
+        if inv.finished or hold is None or hold.state is not OPEN or rejoin(world, inv, source, fx):
             del world.recovering[key]
         elif _all_known(world, source):
             del world.recovering[key]

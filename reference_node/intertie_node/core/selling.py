@@ -12,7 +12,7 @@ from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import KnownOffer, priced
 from intertie_node.core.effects import Effects
 from intertie_node.core.executing import start
-from intertie_node.core.holds import Columns, Hold, HoldState, lines_of
+from intertie_node.core.holds import OPEN, Columns, Hold, lines_of
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -40,7 +40,7 @@ def on_order(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) -> 
     """An order has arrived."""
     order = fact.entry.order
     hold = link.ledger.holds.get((THEM, fact.seq))
-    if hold is None or hold.state is not HoldState.OPEN:
+    if hold is None or hold.state is not OPEN:
         return
     inv = Invocation(_spec(world, link, fact, hold, data), OrderSource(link, fact.seq))
     world.orders[link.name, THEM, fact.seq] = inv
@@ -90,9 +90,9 @@ def _spec(world: World, link: Link, fact: Fact, hold: Hold, data: bytes) -> Spec
         deadline=terms.deadline,
         created_at=fact.entry.at,
         hop_limit=order.hop_limit,
-        path=tuple(order.path),
+        path=tuple(order.path[:]),
         places=tuple(order.policy.places) if order.HasField("policy") else (),
-        actors=tuple(order.actors),
+        actors=tuple(order.actors[:]),
         session=order.session,
         group=order.group,
         digest=fact.head,

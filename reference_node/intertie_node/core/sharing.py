@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from intertie.errors import IntertieError
 from intertie_node.core.blinding import upstream_caller
-from intertie_node.core.holds import HoldState
+from intertie_node.core.holds import OPEN
 from intertie_node.core.invocations import Invocation
 from intertie_node.core.ledger import ME
 from intertie_node.core.link import Link
@@ -111,7 +111,7 @@ def _use(world: World, link: Link, upstream: str) -> Use:
             if payer != ME:
                 continue
             use = uses.setdefault(upstream_of(upstream_caller(world.secret, hold.terms.account)), Use())
-            is_open = hold.state is HoldState.OPEN
+            is_open = hold.state is OPEN
             use.open += is_open
             use.pending += hold.pending
             use.unagreed += hold.granted - (hold.charged if is_open else 0) + hold.posted - hold.agreed

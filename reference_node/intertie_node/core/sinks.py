@@ -13,7 +13,7 @@ from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import ByteCredit, Chunk, Event, Gap, InputReply, Resume
 from intertie_node.core.effects import Effects
 from intertie_node.core.frames import INLINE_BYTES
-from intertie_node.core.holds import Hold, HoldState
+from intertie_node.core.holds import OPEN, Hold
 from intertie_node.core.invocations import Invocation, OrderKey
 from intertie_node.core.ledger import ME
 from intertie_node.core.link import Link
@@ -227,7 +227,7 @@ class OrderSink:
 
     def _open(self) -> Hold | None:
         hold = self.hold
-        return hold if hold is not None and hold.state is HoldState.OPEN and self.link.can_append else None
+        return hold if hold is not None and hold.state is OPEN and self.link.can_append else None
 
     def cancel(self, world: World, inv: Invocation, comment: str, fx: Effects) -> None:
         """Ask the provider to stop, once; later if the link is down."""

@@ -16,7 +16,7 @@ from intertie.v1.task_pb2 import (
     TASK_STATE_REJECTED,
 )
 from intertie_node.core.effects import Effects
-from intertie_node.core.holds import Hold, HoldState, Prices, lines_of
+from intertie_node.core.holds import OPEN, Hold, Prices, lines_of
 from intertie_node.core.invocations import End, Invocation, OrderKey, packed
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
@@ -54,7 +54,7 @@ class OrderSource:
 
     def _open(self) -> Hold | None:
         hold = self.hold
-        return hold if hold is not None and hold.state is HoldState.OPEN else None
+        return hold if hold is not None and hold.state is OPEN else None
 
     @property
     def claimed(self) -> Mapping[str, int]:
@@ -78,7 +78,7 @@ class OrderSource:
 
     def _seen_grant(self, hold: Hold) -> int:
         """The grant that an own entry written now has seen, minor units."""
-        return hold.grant_at(self.link.pair.next_seen) if hold.state is HoldState.OPEN else 0
+        return hold.grant_at(self.link.pair.next_seen) if hold.state is OPEN else 0
 
     def _within(self, hold: Hold, claimed: Sequence[int]) -> int | None:
         """What these quantities cost, minor units; None if that may not be charged as the grant stands."""
@@ -262,7 +262,7 @@ class ConsumerSource:
                 subscriber.next += 1
             elif event.gap.first <= subscriber.next <= event.gap.last:
                 subscriber.next = event.gap.last + 1
-        last = is_last(inv, event)
+        last = is_result or is_last(inv, event)
         if last and inv.outcome is not None:
             self._tell(inv, InvocationEvent(id=inv.spec.id, outcome=inv.outcome), fx)
         elif last:

@@ -87,6 +87,7 @@ class World:
         check_input: Callable[[bytes, bytes], None],
     ) -> None:
         self.own = own
+        self.fingerprint = own.fingerprint
         self.descriptor = descriptor
         self.settings = settings
         self.secret = secret
@@ -135,11 +136,6 @@ class World:
         self.schedule = Schedule()
         self.at = self.schedule.at
 
-    @property
-    def fingerprint(self) -> bytes:
-        """This grid's fingerprint."""
-        return self.own.fingerprint
-
     def granted(self, link: Link, inv: Invocation) -> int:
         """The grant of an order of the peer, minor units; 0 once its hold has ended."""
         hold = link.ledger.holds.get((THEM, inv.source.order[2])) if inv.source.order is not None else None
@@ -147,8 +143,9 @@ class World:
 
     def at_stake(self, link: Link) -> int:
         """What counts against the peer's `max_unagreed`, minor units, orders that wait left out."""
-        waiting = sum(self.granted(link, inv) for inv in self.waiting.get(link.name, ()))
-        return link.ledger.lanes[THEM].unagreed - waiting
+        waiting = self.waiting.get(link.name)
+        admitted = link.ledger.lanes[THEM].unagreed
+        return admitted - sum([self.granted(link, inv) for inv in waiting]) if waiting else admitted
 
     # -- invocations ------------------------------------------------------------------------------
 
@@ -172,9 +169,9 @@ class World:
 
     def flush_rows(self, fx: Effects) -> None:
         """Write the rows of changed invocations and of the books."""
-        for inv in self._changed.values():
-            row = invocation_row(inv)
-            fx.changes.put("invocations", row[:1], row)
+        rows = fx.changes.puts["invocations"] if self._changed else {}
+        for key, inv in self._changed.items():
+            rows[key,] = invocation_row(inv)
         self._changed.clear()
         self.ways.clear()
         self.uses.clear()

@@ -1,6 +1,7 @@
 """The node's answers to its consumers (`ports.Consumers`): known ids, pages, budgets (design §5 rule 4, §9)."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,8 +42,8 @@ class ConsumerDesk:
         self._clock = clock
         # Own consumers' ids alone: those of peers' orders may be anything.
         newest = max((store.newest_invocation_id(row[0]) for row in store.all_rows("accounts")), default="")
-        self._recent: dict[str, int] = {}
-        """Keys met lately → time of the id, oldest first."""
+        self._recent: OrderedDict[str, int] = OrderedDict()
+        """Keys met lately → time of the id, oldest first; a plain dict would be slow to find its first key."""
         self._watermark = parse_uuid7(newest[:36]) if newest else 0
         """Ids made later than this, and not met lately, are new for certain: the store need not be asked."""
 
@@ -106,8 +107,8 @@ class ConsumerDesk:
     def _meet(self, key: str, made_at: int) -> None:
         self._recent[key] = made_at
         if len(self._recent) > MAX_RECENT:
-            oldest = next(iter(self._recent))
-            self._watermark = max(self._watermark, self._recent.pop(oldest))
+            _, made_at = self._recent.popitem(last=False)
+            self._watermark = max(self._watermark, made_at)
 
     def subscribe(self, account: str, invocation: str, after: int, subscription: Subscription) -> None:
         """Send events above `after`, then the outcome."""

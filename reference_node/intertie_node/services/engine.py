@@ -1,7 +1,7 @@
 """The engine: one thread of control that runs the core, commits, then speaks (design §11).
 
-Commit n overlaps with computing n+1. Steps that have gathered while a commit was under way share the next
-one; nothing waits on a timer. A failed commit or a fault in a step stops the node: memory would be ahead of
+Commit n overlaps with computing n+1. Steps that come while a commit is under way share the next one; nothing waits
+on a timer. A failed commit or a fault in a step stops the node: memory would be ahead of
 what is durable. The order itself is that of `services.turns`, without asyncio.
 """
 
@@ -69,13 +69,11 @@ class Engine:
     async def _turn(self) -> None:
         if self._flying and self._flying.done():
             await self._land()
-        if not self.turns.ready:
-            return
-        self.turns.compute()
-        if self._flying:
-            await self._land()
-        self._launch()
-        if self.turns.inbox:
+        if self.turns.ready:
+            self.turns.compute()
+        if self.turns.open is not None and self._flying is None:
+            self._launch()
+        if self.turns.ready:
             self._wake.set()
 
     def _launch(self) -> None:

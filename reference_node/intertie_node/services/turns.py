@@ -1,9 +1,9 @@
 """The order of a node's life: compute, commit, speak (design §11). No thread, no task, no sleep.
 
 Whoever drives it, the asyncio engine or a simulator with a virtual clock, brings the time and the disk:
-`compute` runs waiting steps into one batch, `launch` hands over what must become durable, `landed` is told
-that it is durable, and only then is anything said or started. While one batch is being committed the next
-may be computed, but not launched.
+`compute` runs waiting steps into the open batch, `launch` ends that and hands over what must become durable,
+`landed` is told that it is durable, and only then is anything said or started. While one batch is being committed
+the next stays open: what comes meanwhile shares its transaction, its frames and its signatures.
 """
 
 from collections import deque
@@ -15,11 +15,10 @@ from intertie_node.core.grid import Grid
 from intertie_node.ports import Clock
 
 Step = Callable[[Effects], None]
-MAX_BATCH = 128
+MAX_BATCH = 256
+"""Steps a batch."""
 MAX_TURN_S = 0.05
-"""A batch ends after this time, so that costly steps of one peer delay the others little."""
-AHEAD = 8
-"""So many waiting steps are computed while a commit is still under way."""
+"""Steps are run for so long at a time, so that costly ones of one peer delay the others little."""
 
 
 def unobserved(point: str, effects: Effects) -> None:
@@ -46,8 +45,10 @@ class Turns:
         """Told which point a batch passes: before_commit, after_commit, after_send."""
         self._last_now = 0
         self.inbox: deque[Step] = deque()
-        self.computed: Effects | None = None
-        """The batch that waits for the one before it to become durable."""
+        self.open: Effects | None = None
+        """The batch that steps are run into."""
+        self._size = 0
+        """Steps in the open batch."""
         self.flying: Effects | None = None
         """The batch that is being committed."""
         self.commits = 0
@@ -59,31 +60,38 @@ class Turns:
 
     @property
     def ready(self) -> bool:
-        """Whether a batch should be computed now."""
-        return bool(self.inbox) and self.computed is None and (self.flying is None or len(self.inbox) >= AHEAD)
+        """Whether steps can be run now."""
+        return bool(self.inbox) and (self.open is None or self._size < MAX_BATCH)
 
     @property
     def idle(self) -> bool:
         """Whether everything is durable and said."""
-        return not self.inbox and self.computed is None and self.flying is None
+        return not self.inbox and self.open is None and self.flying is None
 
     def compute(self) -> None:
-        """Run waiting steps and end their batch. Raises what a step raises: the process must then end."""
+        """Run waiting steps into the open batch. Raises what a step raises: the process must then end."""
         self._last_now = max(self._last_now, self._clock())
-        effects = Effects(self._last_now)
+        if self.open is None:
+            self.open, self._size = Effects(self._last_now), 0
+        effects, before = self.open, self._size
+        effects.now = self._last_now
         inbox, until = self.inbox, self._timer() + MAX_TURN_S
-        count = 0
-        while inbox and count < MAX_BATCH and (count % 8 or self._timer() < until):
+        while inbox and self._size < MAX_BATCH and (self._size % 8 or self._timer() < until):
             inbox.popleft()(effects)
-            count += 1
-        self.steps += count
+            self._size += 1
+        self.steps += self._size - before
+
+    def close(self) -> Effects:
+        """End the open batch. Raises what proving and signing raise: the process must then end."""
+        effects, self.open = self.open, None
+        assert effects is not None, "no batch is open"
         self._grid.flush(effects)
-        self.computed = effects
+        return effects
 
     def launch(self) -> Changes | None:
-        """Hand over the rows of the computed batch; None if it has none, and then it has been said already."""
-        effects, self.computed = self.computed, None
-        assert effects is not None and self.flying is None, "batches become durable in the order of their computing"
+        """End the open batch and hand over its rows; None if it has none, and then it has been said already."""
+        assert self.flying is None, "batches become durable in the order of their computing"
+        effects = self.close()
         if not effects.changes:
             self._speak(effects)
             return None

@@ -45,7 +45,7 @@ class Node:
         self.status = status
         raise grpc.aio.AbortError
 
-    async def call(self) -> asyncio.Task[iv.CallResponse]:
+    async def call(self) -> asyncio.Task[bytes]:
         request = iv.CallRequest(invocation=iv.Invocation(id=ID))
         task = asyncio.create_task(InvocationFace(self).Call(request, self))  # type: ignore[arg-type]
         await asyncio.sleep(0)
@@ -65,7 +65,7 @@ async def test_pieces_stand_before_the_rest() -> None:
     node.mailbox.push(piece(b"two "))
     outcome = iv.Outcome(id=ID, output=Payload(data=b"three"))
     node.mailbox.push(iv.InvocationEvent(id=ID, outcome=outcome))
-    output = (await task).outcome.output
+    output = iv.CallResponse.FromString(await task).outcome.output
     assert (output.data, output.media_type) == (b"one two three", "text/plain")
     assert node.taken == [piece(b"one ").ByteSize()] * 2
     assert node.left == 0

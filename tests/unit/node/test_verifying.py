@@ -140,7 +140,7 @@ def test_an_author_cannot_have_seen_less_than_it_has_signed_for() -> None:
     entry = pb.Entry(kind=K.ENTRY_KIND_EXPIRE, seen=0, at=START + 99_999, expire=pb.Expire(order_seq=1))
     data, log = entry.SerializeToString(), south.pair.logs[ME]
     south.ledger.apply(ME, 2, entry)
-    log.push(entry, data)
+    log.push(entry.seen, entry.at, data)
     with pytest.raises(IntertieError, match="SEEN_INVALID"):
         north.take((2, [data], south.pair.sign(bytes(32), SOUTH.key, south.rows)))
     assert north.ledger.lanes[THEM].agreed == 3

@@ -14,11 +14,13 @@ from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import Event
 from intertie_node.adapters.grpc.calls import guarded
+from intertie_node.adapters.grpc.frames import wrap
 from intertie_node.adapters.grpc.subscriptions import Mailbox, StreamDesk
 from intertie_node.ports import Consumers
 
 MAX_COLLECTED_BYTES = 1 << 20
 WATCH_INTERVAL_S = 0.2
+SERVICE = "intertie.v1.InvocationService"
 
 
 class InvocationFace(invocation_pb2_grpc.InvocationServiceServicer):
@@ -28,8 +30,8 @@ class InvocationFace(invocation_pb2_grpc.InvocationServiceServicer):
         self._consumers = consumers
 
     @guarded
-    async def Call(self, request: iv.CallRequest, context: Any, account: str) -> iv.CallResponse:
-        """Run to the end; streamed pieces are gathered into the output."""
+    async def Call(self, request: iv.CallRequest, context: Any, account: str) -> bytes:
+        """Run to the end; streamed pieces are gathered into the output. Returns a serialized CallResponse."""
         mailbox, id = Mailbox(), request.invocation.id
         self._consumers.invoke(account, request.invocation, mailbox)
         output = Collected()
@@ -42,7 +44,7 @@ class InvocationFace(invocation_pb2_grpc.InvocationServiceServicer):
             raise
         if item.HasField("refused"):
             raise from_problem(item.refused)
-        return iv.CallResponse(outcome=output.within(item.outcome))
+        return wrap(output.within(item.outcome).SerializeToString())
 
     @guarded
     async def Invoke(self, request: iv.InvokeRequest, context: Any, account: str) -> AsyncIterator[iv.InvokeResponse]:
@@ -79,7 +81,7 @@ class InvocationFace(invocation_pb2_grpc.InvocationServiceServicer):
 
     @guarded
     async def Stream(self, request_iterator: Any, context: Any, account: str) -> None:
-        """Frames both ways."""
+        """Frames both ways; those written are serialized already."""
         desk = StreamDesk(self._consumers, account, context)
         await desk.run()
 
@@ -204,6 +206,14 @@ class AccountFace(account_pb2_grpc.AccountServiceServicer):
 
 def add_consumer_face(server: grpc.aio.Server, consumers: Consumers) -> None:
     """Serve the three services of the consumer face."""
-    invocation_pb2_grpc.add_InvocationServiceServicer_to_server(InvocationFace(consumers), server)
+    face = InvocationFace(consumers)
+    invocation_pb2_grpc.add_InvocationServiceServicer_to_server(face, server)
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogFace(consumers), server)
     account_pb2_grpc.add_AccountServiceServicer_to_server(AccountFace(consumers), server)
+    server.add_registered_method_handlers(
+        SERVICE,
+        {
+            "Call": grpc.unary_unary_rpc_method_handler(face.Call, iv.CallRequest.FromString),
+            "Stream": grpc.stream_stream_rpc_method_handler(face.Stream, iv.StreamRequest.FromString),
+        },
+    )

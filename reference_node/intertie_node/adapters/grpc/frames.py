@@ -1,4 +1,6 @@
-"""Frames as exact bytes inside LinkRequest / LinkResponse: wrapped and unwrapped without decoding."""
+"""Messages as exact bytes inside others, as their field 1: wrapped and unwrapped without decoding."""
+
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
@@ -8,14 +10,19 @@ LINK_METHOD = "/intertie.v1.LinkService/Link"
 _TAG = b"\x0a"
 
 
-def wrap(frame: bytes) -> bytes:
-    """A LinkRequest or LinkResponse around a serialized frame: field 1, length, bytes."""
-    size, prefix = len(frame), bytearray(_TAG)
+def wrap(message: bytes) -> bytes:
+    """A message around a serialized one: field 1, length, bytes. Several in a row are a repeated field."""
+    return _prefix(len(message)) + message
+
+
+@lru_cache(4096)
+def _prefix(size: int) -> bytes:
+    prefix = bytearray(_TAG)
     while size > 0x7F:
         prefix.append(size & 0x7F | 0x80)
         size >>= 7
     prefix.append(size)
-    return bytes(prefix) + frame
+    return bytes(prefix)
 
 
 def unwrap(data: bytes) -> bytes:

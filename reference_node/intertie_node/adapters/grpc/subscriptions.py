@@ -8,6 +8,7 @@ import grpc
 
 from intertie.errors import IntertieError, to_problem
 from intertie.v1 import invocation_pb2 as iv
+from intertie_node.adapters.grpc.frames import wrap
 from intertie_node.ports import Consumers
 
 MAX_WAITING_BYTES = 4 << 20
@@ -76,7 +77,8 @@ class StreamDesk:
         self._account = account
         self._context = context
         self._seats: dict[str, Seat] = {}
-        self._waiting: deque[iv.InvocationEvent] = deque()
+        self._waiting: deque[bytes] = deque()
+        """Items, each as the bytes by which it stands in a StreamResponse."""
         self._size = 0
         """Bytes of `_waiting`."""
         self._serving: asyncio.Task[None] | None = None
@@ -98,7 +100,8 @@ class StreamDesk:
 
     def _queue(self, item: iv.InvocationEvent) -> None:
         """Byte credit bounds what can wait. Beyond, ephemeral events are dropped; then the stream is cut."""
-        size = item.ByteSize()
+        data = wrap(item.SerializeToString())
+        size = len(data)
         if self._size + size > MAX_WAITING_BYTES and item.HasField("event") and not item.event.number:
             return
         if self._size + size > MAX_QUEUED_BYTES and self._serving is not None:
@@ -107,7 +110,7 @@ class StreamDesk:
         if self._overrun:
             self._waiting.clear()
             return
-        self._waiting.append(item)
+        self._waiting.append(data)
         self._size += size
         self._ready.set()
 
@@ -177,18 +180,18 @@ class StreamDesk:
     async def _write(self) -> None:
         while True:
             while self._waiting:
-                frame, size = iv.StreamResponse(), 0
-                batch: list[iv.InvocationEvent] = []
-                while self._waiting:
-                    item_size = self._waiting[0].ByteSize()
-                    if batch and size + item_size > FRAME_BYTES:
-                        break
-                    size += item_size
-                    batch.append(self._waiting.popleft())
-                self._size -= size
-                frame.events.extend(batch)
-                await self._context.write(frame)
+                await self._context.write(self._next_frame())
             if self._closing and not self._seats:
                 self._said_all.set()
             self._ready.clear()
             await self._ready.wait()
+
+    def _next_frame(self) -> bytes:
+        """A StreamResponse of as many items as one may hold."""
+        waiting, size = self._waiting, 0
+        batch: list[bytes] = []
+        while waiting and (not batch or size + len(waiting[0]) <= FRAME_BYTES):
+            size += len(waiting[0])
+            batch.append(waiting.popleft())
+        self._size -= size
+        return b"".join(batch)

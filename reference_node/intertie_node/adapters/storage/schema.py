@@ -27,6 +27,9 @@ PRUNABLE: Final = frozenset({"events"})
 DECIMAL_COLUMNS: Final = {"balances": (2, 3)}
 """Positions of columns whose integers are stored as decimal text, by table."""
 
+FIXED_COLUMNS: Final = {"invocations": frozenset({"account", "digest", "offer", "created_at"})}
+"""Columns that a row keeps as it was first written, by table: their indexes are left alone when it is replaced."""
+
 _Int = BigInteger().with_variant(Integer(), "sqlite")
 
 _INTEGERS: Final = frozenset(

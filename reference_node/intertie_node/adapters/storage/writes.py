@@ -13,7 +13,13 @@ from typing import Any, Final
 from sqlalchemy import Insert, delete, insert
 from sqlalchemy.dialects import sqlite
 
-from intertie_node.adapters.storage.schema import APPEND_ONLY, DECIMAL_COLUMNS, PRUNABLE, SCHEMA
+from intertie_node.adapters.storage.schema import (
+    APPEND_ONLY,
+    DECIMAL_COLUMNS,
+    FIXED_COLUMNS,
+    PRUNABLE,
+    SCHEMA,
+)
 from intertie_node.core.effects import Row
 from intertie_node.ports import TABLES
 
@@ -70,7 +76,7 @@ def putting(table: str) -> Statement:
         raise ValueError(f"rows of {table} are never replaced")
     columns, key = TABLES[table]
     rows = sqlite.insert(SCHEMA[table])
-    changed = {column: rows.excluded[column] for column in columns[key:]}
+    changed = {column: rows.excluded[column] for column in columns[key:] if column not in FIXED_COLUMNS.get(table, ())}
     return _inserting(table, rows.on_conflict_do_update(index_elements=columns[:key], set_=changed))
 
 

@@ -169,6 +169,16 @@ def test_an_expire_drops_what_it_has_not_seen() -> None:
     check(ledger, hold)
 
 
+def test_an_order_without_price_lines_is_charged_nothing() -> None:
+    ledger = ledger_of(S.OPEN)
+    body = order(START, 100, 50)
+    del body.prices[:]
+    assert ledger.apply(PAYER, 11, pb.Entry(kind=K.ENTRY_KIND_ORDER, at=START, order=body)) is None
+    assert judged(ledger, PROVIDER, 20, "charge", SEEN, order_seq=11, amount=1, final=True) == "CHARGE_ARITHMETIC"
+    assert judged(ledger, PROVIDER, 21, "charge", SEEN, order_seq=11, final=True) is None
+    assert ledger.holds[PAYER, 11].state is S.CHARGED
+
+
 # -- kinds --------------------------------------------------------------------------------------------
 
 

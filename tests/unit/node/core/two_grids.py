@@ -137,7 +137,7 @@ class Side:
         entry.seen, entry.at = self.seen, max(now, log.at)
         data = entry.SerializeToString()
         void = self.ledger.apply(ME, log.seq + 1, entry)
-        head = log.push(entry, data)
+        head = log.push(entry.seen, entry.at, data)
         self.rows.entry(ME, log.seq, data, head)
         self.unsent.append(data)
         self.tally.note(Fact(ME, log.seq, entry, void, data, head))

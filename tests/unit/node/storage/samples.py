@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from intertie_node.adapters.storage.schema import FIXED_COLUMNS
 from intertie_node.core.effects import Changes, Row
 from intertie_node.ports import TABLES
 
@@ -36,6 +37,13 @@ def row(table: str, n: int) -> Row:
 
 def key(table: str, of: Row) -> Row:
     return of[: TABLES[table][1]]
+
+
+def successor(table: str, old: Row, new: Row) -> Row:
+    """What may replace `old`: the columns of `new`, but for key and fixed ones."""
+    columns, width = TABLES[table]
+    fixed = {*columns[:width], *FIXED_COLUMNS.get(table, ())}
+    return tuple(a if name in fixed else b for name, a, b in zip(columns, old, new, strict=True))
 
 
 def add(changes: Changes, table: str, *rows: Row) -> Changes:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from tests.unit.node.storage.samples import APPEND_ONLY, KEYED, add, key, row
+from tests.unit.node.storage.samples import APPEND_ONLY, KEYED, add, key, row, successor
 
 from intertie_node.adapters.storage import SqliteStore
+from intertie_node.adapters.storage.schema import FIXED_COLUMNS
 from intertie_node.core.effects import Changes, Row
 from intertie_node.ports import TABLES, StoreFailure
 
@@ -46,14 +47,23 @@ def test_a_key_is_whole_and_exists(store: SqliteStore) -> None:
 def test_a_put_replaces_and_none_deletes(store: SqliteStore, table: str) -> None:
     rows = [row(table, n) for n in range(300)]
     store.commit(add(Changes(), table, *rows))
-    width = TABLES[table][1]
-    changed = [(*each[:width], *row(table, 1)[width:]) for each in rows[:20]]
+    changed = [successor(table, each, row(table, 1)) for each in rows[:20]]
     changes = add(Changes(), table, *changed)
     for gone in rows[20:293]:
         changes.put(table, key(table, gone), None)
     changes.put(table, key(table, row(table, 999)), None)
     store.commit(changes)
     assert sorted(store.all_rows(table)) == sorted(changed + rows[293:])
+
+
+@pytest.mark.parametrize("table", FIXED_COLUMNS)
+def test_a_fixed_column_stays_as_it_was_first_written(store: SqliteStore, table: str) -> None:
+    first, other = row(table, 1), row(table, 2)
+    store.commit(add(Changes(), table, first))
+    changes = Changes()
+    changes.put(table, key(table, first), (*key(table, first), *other[TABLES[table][1] :]))
+    store.commit(changes)
+    assert store.all_rows(table) == [successor(table, first, other)]
 
 
 @pytest.mark.parametrize("table", ["entries", "signatures", "events"])
@@ -165,7 +175,7 @@ class Puts(RuleBasedStateMachine):
         changes = Changes()
         for table, n, value in puts:
             wanted = key(table, row(table, n))
-            new = None if value is None else (*wanted, *row(table, value)[len(wanted) :])
+            new = None if value is None else successor(table, row(table, n), row(table, value))
             changes.put(table, wanted, new)
             if new is None:
                 self.model.pop((table, wanted), None)
