@@ -133,6 +133,9 @@ class World:
         self.ways: dict[tuple[bytes, str], list[Any]] = {}
         """Ways found in this batch: (offer digest, link not to be taken) → `placing.Way`s, best first."""
         self._changed: dict[str, Invocation] = {}
+        """By key: what the open batch has changed."""
+        self._leaving: list[Invocation] = []
+        """What is to be forgotten once the open batch is durable."""
         self.schedule = Schedule()
         self.at = self.schedule.at
 
@@ -159,8 +162,14 @@ class World:
         self._changed[inv.key] = inv
 
     def forget(self, inv: Invocation) -> None:
-        """Drop an invocation that has ended from memory; its row stays. One whose end is still to be told stays."""
+        """Drop an invocation that has ended from memory; its row stays. One whose end is still to be told stays.
+
+        One that the open batch has changed goes when that is durable: until then its row is not what it is.
+        """
         if not inv.finished:
+            return
+        if inv.key in self._changed:
+            self._leaving.append(inv)
             return
         self.invocations.pop(inv.key, None)
         for party in (inv.source, inv.sink):
@@ -173,6 +182,9 @@ class World:
         for key, inv in self._changed.items():
             rows[key,] = invocation_row(inv)
         self._changed.clear()
+        for inv in self._leaving:
+            fx.reply(self.forget, inv)
+        self._leaving.clear()
         self.ways.clear()
         self.uses.clear()
         self.books.flush(fx)

@@ -17,7 +17,7 @@ from intertie.errors import IntertieError
 from intertie.v1.envelope_pb2 import Payload
 from intertie_node.core import executing, selling
 from intertie_node.core.crediting import returned
-from intertie_node.core.effects import Effects
+from intertie_node.core.effects import Changes, Effects
 from intertie_node.core.holds import Claim, Hold, HoldState, Terms
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.work import StartWork
@@ -104,6 +104,36 @@ def test_a_credit_goes_back_to_the_consumer() -> None:
     assert (sold.debts(), sold.spent(), sold.receipt()) == ((3, 0), 3, 3), "the relay keeps its fee"
     assert sold.credit(1) == "CREDIT_INVALID"
     assert not sold.line.north.world.invocations
+    sold.check()
+
+
+def test_credits_that_come_while_another_is_being_committed_are_given_back_once_each() -> None:
+    """The ended call is brought back for the first, and stays until the last of them is durable."""
+    sold = Sold()
+    north, hub, net = sold.line.north, sold.line.hub, sold.line.net
+    link, turns = hub.link(north), north.turns
+    seq = max(seq for payer, seq in sold._orders(hub, link.name) if payer == THEM)
+
+    def take_credit() -> None:
+        hub.submit(lambda fx: selling.credit(hub.world, link, seq, 1, "sorry", fx) and None)
+        hub.batch()
+        net._deliver()
+        turns.compute()
+
+    def land(changes: Changes | None) -> None:
+        assert changes is not None
+        north.store.commit(changes)
+        turns.landed()
+
+    take_credit()
+    first = turns.launch()
+    take_credit()
+    land(first)
+    take_credit()
+    land(turns.launch())
+    net.run()
+    assert (sold.debts()[0], sold.spent(), sold.receipt()) == (15, 15, 15)
+    assert not north.world.invocations
     sold.check()
 
 
