@@ -30,7 +30,10 @@ from intertie_node.core.work import GiveInput, StartWork
 
 NO_FAULT = {"SUPERSEDED", "CLOCK", "SILENT_PEER", "NODE_DRAINING"}
 """Reasons for which honest grids may close a stream between them."""
-BLAME = {"INPUT_INVALID", "RECORD_MISMATCH", "CHARGE_UNPROVEN", "GRANT_INVALID", "ID_INVALID", "POLICY_VIOLATION"}
+BLAME = {
+    "INPUT_INVALID", "RECORD_MISMATCH", "OUTPUT_MISMATCH", "CHARGE_UNPROVEN", "GRANT_INVALID", "ID_INVALID",
+    "POLICY_VIOLATION",
+}  # fmt: skip
 """Reasons for which work fails only if somebody has done wrong."""
 LOST_KEY = "CHARGE_UNPROVEN"
 """What a grid risks that lists a replaced key no longer: records which it proved are not believed (IT-IDN-036)."""
@@ -88,7 +91,9 @@ class Judge:
         kinds = []
         log = self._said.setdefault((stream.link, node.index), {})
         for seq, data in enumerate(frame.entries, frame.first_seq):
-            kinds.append(pb.Entry.FromString(data).kind)
+            entry = pb.Entry.FromString(data)
+            kinds.append(entry.kind)
+            self._refused(node, entry.refuse.rule)
             if log.setdefault(seq, data) != data:
                 self._equivocated(end, seq)
                 log[seq] = data
@@ -111,6 +116,16 @@ class Judge:
         peer = lk.Open.FromString(end.other.opened)
         told = f"{end.owner.identity.grid} sends a second entry {seq}; the peer's Open names {peer.other.seq}"
         self.check(bool(end.other.opened) and peer.other.seq < seq, "an honest grid never equivocates", told)
+
+    def _refused(self, node: Node, rule: str) -> None:
+        """Where all grids are honest and none was put back, no claim is refused for its proof."""
+        nodes, grids = self.sim.nodes, self.sim.grids
+        lawful = len(nodes) < len(grids) or any(each.restored for each in nodes) or self._lost_key(rule)
+        told = f"{node.identity.grid} refuses a claim: {rule}"
+        self.check(rule not in BLAME or lawful, "honest grids find no fault with each other", told)
+
+    def _lost_key(self, reason: str) -> bool:
+        return reason == LOST_KEY and any(fault.kind == "rotate" for fault in self.sim.plan.faults)
 
     def _rooted(self, node: Node, link: int, sealed: bytes) -> None:
         """A grid tells its own root: another one than before has a higher version (IT-CAT-032).
@@ -262,8 +277,7 @@ class Judge:
             same = before.state == outcome.state and before.output == outcome.output
             self.check(same or lost, "the same id has the same reply", f"{call.key}: {state} after another")
         honest = isinstance(self.sim.grids[call.args["target"]], Node)
-        rotated = any(fault.kind == "rotate" for fault in self.sim.plan.faults)
-        lawful = any(node.restored for node in self.sim.nodes) or (rotated and outcome.problem.reason == LOST_KEY)
+        lawful = any(node.restored for node in self.sim.nodes) or self._lost_key(outcome.problem.reason)
         blamed = outcome.problem.reason in BLAME and honest and not lawful
         self.check(not blamed, "honest grids find no fault with each other's work", f"{call.key}: {outcome.problem}")
         told = f"{call.key} is charged {outcome.receipt.charge} of {call.request.max_charge}"

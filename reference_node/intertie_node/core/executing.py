@@ -46,11 +46,13 @@ def recover(world: World, inv: Invocation, fx: Effects) -> None:
     """After a restart: run again only what declares `idempotent` and has neither sent nor claimed anything.
 
     All else ends: CANCELED if that has been asked meanwhile, else FAILED EXECUTION_LOST, charged for durable usage,
-    and for what a restored node has charged and forgotten.
+    and for what a restored node has charged and forgotten. Its record proves the output that was sent before.
     """
     sink, offer, claimed = inv.sink, world.catalog.offers.get(inv.spec.offer_digest), inv.source.claimed
     assert isinstance(sink, LocalSink)
     sink.usage |= {unit: max(quantity, sink.usage.get(unit, 0)) for unit, quantity in claimed.items()}
+    for data in world.stored_events(inv.key):
+        sink.hash(Event.FromString(data).chunk.payload.data)
     if sink.stopping:
         _fail(world, inv, TASK_STATE_CANCELED, problem("CANCELED", "The work was stopped."), fx)
     elif offer is not None and IDEMPOTENT in offer.offer.features and inv.last_event == 0 and not claimed:

@@ -148,8 +148,6 @@ class Grid:
             self._event(link, event, fx)
         for item in frame.advertisements:
             routing.learn(self.world, link, item, fx)
-        if frame.HasField("signature"):
-            selling.admit_waiting(self.world, link, fx)
 
     def _count_outputs(self, link: Link, events: Iterable[Event]) -> None:
         """What a frame delivers is known before the claims that it carries are judged."""
@@ -311,10 +309,7 @@ class Grid:
             link.tick(fx)
             if was_up and link.connection is None:
                 self._link_down(link)
-            if link.phase is not Phase.OPEN:
-                continue
-            selling.admit_waiting(world, link, fx)
-            if changed or routing.tariffs_age(world, link, fx.now):
+            if link.phase is Phase.OPEN and (changed or routing.tariffs_age(world, link, fx.now)):
                 self._advertise(link, fx)
 
     def _due(self, fx: Effects) -> None:
@@ -322,9 +317,13 @@ class Grid:
             DUE[what](self.world, key, fx)
 
     def flush(self, fx: Effects) -> None:
-        """End a batch: prove and claim finished work, sign each link once, gather the rows."""
+        """End a batch: prove and claim finished work, admit what has room, sign each link once, gather the rows."""
         executing.prove_finished(self.world, fx)
-        for link in self.world.links.values():
+        links = self.world.links.values()
+        for link in links:
+            if link.phase is Phase.OPEN:
+                selling.admit_waiting(self.world, link, fx)
+        for link in links:
             link.flush(fx)
             self._retire(link, fx)
         self.world.flush_rows(fx)

@@ -124,7 +124,8 @@ class OrderSource:
     def _claim_finally(self, world: World, inv: Invocation, hold: Hold, end: End, fx: Effects) -> End:
         """Claim what the end has used, or no more than before where that was not granted; returns the end claimed."""
         claimed = quantities(hold.terms.units, end.counted if isinstance(inv.sink, OrderSink) else end.usage)
-        if end.proof is None:  # nothing would prove more
+        if end.proof is None:  # nothing would prove more than is claimed before
+            self.charge(world, inv, end.usage, fx)
             claimed, _ = hold.claimed
         amount = self._within(hold, claimed)
         if amount is None:

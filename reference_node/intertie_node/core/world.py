@@ -1,6 +1,6 @@
 """The state of one grid's node, in memory. Steps change it; rows of what changed are written once a batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -115,6 +115,8 @@ class World:
         """Upstream link → (downstream link, order seq) of credits that wait until it has opened (`crediting`)."""
         self.find_invocation: Callable[[str], Invocation | None] = self.invocations.get
         """Key → invocation, also one that has been forgotten."""
+        self.stored_events: Callable[[str], Iterable[bytes]] = lambda key: ()
+        """Key → its durable events, serialized, in order."""
         self.ended: set[str] = set()
         """Links whose peering is terminated."""
         self.started_at = 0

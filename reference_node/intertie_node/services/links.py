@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -48,6 +48,7 @@ class LinkService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_connection: dict[Connection, Link] = {}
         grid.world.find_invocation = self._find
+        grid.world.stored_events = self._stored_events
         self._fetching: dict[tuple[str, bytes], FetchOffers] = {}
         """(link, origin) → what is to be fetched, while a fetch is under way."""
         self.refresh: Callable[[Link], Awaitable[None]] | None = None
@@ -199,6 +200,13 @@ class LinkService:
         """Read durable events of own work."""
         rows = [(row[0], row[1]) for row in self._store.events(work.invocation, work.after, work.limit_bytes)]
         self._submit(lambda fx: self._grid.events_read(work.invocation, work.after, rows, fx))
+
+    def _stored_events(self, key: str) -> Iterator[bytes]:
+        """Durable events of an invocation, a page at a time."""
+        after = 0
+        while rows := self._store.events(key, after, PAGE_BYTES):
+            yield from (data for _, data in rows)
+            after = rows[-1][0]
 
     def _find(self, key: str) -> Invocation | None:
         """An invocation from memory, or brought back from the store."""

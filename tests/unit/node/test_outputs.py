@@ -16,8 +16,9 @@ from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import Chunk, Event, Result
 from intertie_node.core import executing
 from intertie_node.core.effects import Effects
-from intertie_node.core.ledger import ME
+from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.sinks import LocalSink, OrderSink, Rate
+from intertie_node.core.world import problem
 
 USAGE = {"order": 1}
 
@@ -143,6 +144,57 @@ def test_a_relay_refuses_it_and_charges_nothing(monkeypatch: pytest.MonkeyPatch)
     assert listener.outcome.problem.reason == "OUTPUT_MISMATCH"
     assert line.hub.link(line.south).ledger.lanes[ME].agreed == 0
     assert line.north.link(line.hub).ledger.lanes[ME].posted == 0
+
+
+def meter(line: Line, tokens: int, piece: bytes | None = None) -> None:
+    """South's only run uses tokens, and perhaps sends a piece."""
+    payload = Payload(data=piece) if piece is not None else None
+    used, world = {"llm.output.token": tokens}, line.south.world
+    key = next(iter(world.invocations))
+    line.south.report(key, lambda inv, fx: executing.metered(world, inv, used, payload, lambda error: None, fx))
+    line.net.run()
+
+
+def test_what_was_sent_before_a_restart_counts_in_the_record() -> None:
+    """South has sent a piece when it stops; its record of the lost work is about that piece."""
+    line = Line()
+    line.south.backends["echo"] = lambda node, started: None
+    listener = line.north.invoke("south.example/echo")
+    line.net.run()
+    meter(line, 150, b"piece")
+    assert [event.chunk.payload.data for event in listener.events] == [b"piece"]
+    line.restart(line.south)
+    line.connect(line.hub, line.south)
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == "EXECUTION_LOST"
+    lane = line.hub.link(line.south).ledger.lanes[ME]
+    assert lane.agreed == lane.posted > 0
+    assert listener.outcome.receipt.charge == lane.posted
+
+
+def test_a_relay_that_refuses_the_end_claims_what_it_owes_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part is charged while the relay's upstream link has not opened since its start; the end is then refused."""
+    line = Line()
+    line.south.backends["echo"] = lambda node, started: None
+    listener = line.north.invoke("south.example/echo", first_grant=30)
+    line.net.run()
+    line.cut(line.hub, line.south)
+    meter(line, 150)
+    meter(line, 3_000)
+    line.restart(line.hub)
+    line.connect(line.hub, line.south)
+    line.connect(line.north, line.hub)
+    monkeypatch.setattr(LocalSink, "output_digest", salted(bytes(16), b"other"))
+    meter(line, 0, b"piece")
+    key = next(iter(line.south.world.invocations))
+    failure = problem("BACKEND_FAILED", "It broke.")
+    line.south.report(key, lambda inv, fx: executing.failed(line.south.world, inv, failure, fx))
+    line.net.run()
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == "OUTPUT_MISMATCH"
+    down, up = line.hub.link(line.south).ledger.lanes[ME], line.hub.link(line.north).ledger.lanes[THEM]
+    assert down.posted > down.agreed > 0
+    assert up.agreed == up.posted == down.agreed == listener.outcome.receipt.charge
 
 
 def test_the_count_is_the_origins() -> None:
