@@ -11,7 +11,7 @@ from tests.federation.judge import entries, read
 from tests.federation.kit import NodeProcess, Trio, until
 from tests.federation.traffic import Made, call, work
 
-from intertie.client import Client, new_id
+from intertie.client import Client
 from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.task_pb2 import TaskState
@@ -72,17 +72,11 @@ async def streams(scene: Scene) -> None:
 
 async def cancels(scene: Scene) -> None:
     """Work that is stopped on the way."""
-    id = new_id()
-
-    async def delayed() -> None:
-        with contextlib.suppress(IntertieError):
-            result = await scene.client.call(
-                f"{SOUTH}/conformance/delay", {"ms": 6_000}, max_charge=500, timeout=20, id=id, check=False
-            )
-            scene.made.results[id] = result
+    delay = f"{SOUTH}/conformance/delay"
 
     async def stop() -> bool:
-        status = await scene.client.cancel(id)
+        ids = [id for id, ref in scene.made.refs.items() if ref == delay]
+        status = await scene.client.cancel(ids[-1])
         return status.state in (TaskState.TASK_STATE_CANCELED, TaskState.TASK_STATE_COMPLETED)
 
     async def stopping() -> None:
@@ -90,7 +84,7 @@ async def cancels(scene: Scene) -> None:
         with contextlib.suppress(IntertieError):
             await until("the work is stopped", lambda: _patient(stop), 30)
 
-    await asyncio.gather(delayed(), stopping(), calls(scene))
+    await asyncio.gather(call(scene.client, scene.made, delay, {"ms": 6_000}), stopping(), calls(scene))
 
 
 async def _patient(act: Callable[[], Awaitable[bool]]) -> bool:
