@@ -43,6 +43,8 @@ def _forget(world: World, key: str, fx: Effects) -> None:
     inv = world.invocations.get(key)
     if inv is not None and inv.ended and inv.finished:
         world.forget(inv)
+        if key in world.invocations:
+            world.at(fx.now + consuming.KEEP_ENDED_MS, "forget", key)
 
 
 DUE: Mapping[str, Callable[[World, str, Effects], None]] = {

@@ -166,9 +166,10 @@ class World:
     def forget(self, inv: Invocation) -> None:
         """Drop an invocation that has ended from memory; its row stays. One whose end is still to be told stays.
 
-        One that the open batch has changed goes when that is durable: until then its row is not what it is.
+        So does one to whose end a consumer listens. One that the open batch has changed goes when that is durable:
+        until then its row is not what it is.
         """
-        if not inv.finished:
+        if not inv.finished or (inv.source.order is None and inv.source.listening):
             return
         if inv.key in self._changed:
             self._leaving.append(inv)

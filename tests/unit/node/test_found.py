@@ -90,6 +90,34 @@ def test_an_ended_call_asked_for_with_another_body_does_not_stay_in_memory(line:
     assert not line.north.world.invocations
 
 
+def test_who_listens_while_an_end_is_being_committed_is_told_it() -> None:
+    """The events are read from the store, and the call stays in memory until they have been told."""
+    net, _, south = served_by("slow", silent)
+    south.open_account("bob", 10**6)
+    first = south.invoke("south.example/slow", account="bob")
+    net.run()
+    world, turns, key = south.world, south.turns, next(iter(south.world.invocations))
+    piece = Payload(data=b"piece")
+    south.report(key, lambda inv, fx: executing.metered(world, inv, {}, piece, lambda error: None, fx))
+    net.run()
+    south.report(key, lambda inv, fx: executing.completed(world, inv, Payload(data=b"."), False, None, fx))
+    turns.compute()
+    ended = turns.launch()
+    again = Listener(first.request)
+    desk_of(south).subscribe("bob", first.request.id, 0, again)
+    turns.compute()
+    assert ended is not None
+    south.store.commit(ended)
+    turns.landed()
+    assert first.outcome is not None
+    assert turns.launch() is None
+    net.run()
+    assert [event.chunk.payload.data for event in again.events] == [b"piece"]
+    assert again.outcome == first.outcome
+    net.wait(61_000)
+    assert not world.invocations
+
+
 def test_a_rejected_order_whose_events_are_asked_for_does_not_stay_in_memory(line: Line) -> None:
     line.south.world.suspended.add(line.south.link(line.hub).name)
     listener = line.north.invoke(ECHO)
