@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from tests.simulation.planting import CORE, SERVICES, Plant
 
-REGRESSIONS = (63, 64, 78, 93, 210, 239, 251, 844, 1784, 2529, 2724, 6362, 6847, 7163, 7424)
+REGRESSIONS = (63, 64, 78, 93, 210, 239, 251, 844, 1784, 2529, 2724, 6362, 6847, 7163, 7424, 8423)
 """Worlds that have shown a fault of `FOUND.md`."""
 WANTED = "return link.name not in self._grid.world.ended or not link.can_append or not link.settled"
 FOUND: Mapping[str, Plant] = {
@@ -90,6 +90,9 @@ FOUND: Mapping[str, Plant] = {
         CORE + "world",
         "if not inv.finished or (inv.source.order is None and inv.source.listening):",
         "if not inv.finished:",
+    ),
+    "found: what came back with its charges is worked off again": Plant(
+        CORE + "executing", "if hold is None or not hold.claims:", "if True:"
     ),
     "found: a repeated id asks only known routes": Plant(
         CORE + "consuming",

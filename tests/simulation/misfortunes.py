@@ -142,6 +142,7 @@ def _set_back(rng: Random, plan: Plan, grid: int) -> None:
     Now and then it has started once while its clock led, or its disk is put back too, to before the last start.
     """
     at = rng.choice((busy(rng, plan), rng.randrange(1, 400)))
+    plan.end = max(plan.end, at + 4_000)
     plan.faults.append(Item(at, "jump", {"grid": grid, "ms": AHEAD_MS, "lasting": 2_000, "reboot": True}))
     if rng.random() < 0.3:
         plan.faults.append(Item(at + rng.randint(100, 1_900), "crash", {"grid": grid, "down": 50}))

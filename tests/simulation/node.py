@@ -190,10 +190,10 @@ class Node(SimNode):
         self.thaw()
         self._revive()
         for late in (0, 3_000):  # what was decided before may become durable only now
-            self.after(late, self._resume)
+            self.sim.after(late, self._resume)
 
     def _resume(self) -> None:
-        for name in list(self.desk.states):
+        for name in list(self.desk.states) if self.alive else ():
             change(self, name, PeeringAct.RESUME)
 
     def thaw(self) -> None:

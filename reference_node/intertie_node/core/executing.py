@@ -28,6 +28,17 @@ Done = Callable[[IntertieError | None], None]
 IDEMPOTENT = "idempotent"
 
 
+def begin(world: World, inv: Invocation, fx: Effects) -> None:
+    """Start what has been admitted; what has been charged for ran before this node was restored, and is lost."""
+    hold = getattr(inv.source, "hold", None)
+    if hold is None or not hold.claims:
+        start(world, inv, fx)
+        return
+    sink = inv.sink = LocalSink(inv.spec.nonce, world.settings.event_credit)
+    sink.stopping = "CANCELED" if hold.canceled else sink.stopping
+    recover(world, inv, fx)
+
+
 def start(world: World, inv: Invocation, fx: Effects) -> None:
     """Durably mark an invocation as started, and start it after the commit."""
     sink = inv.sink

@@ -11,7 +11,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie_node.core.catalog import KnownOffer, priced
 from intertie_node.core.effects import Effects
-from intertie_node.core.executing import start
+from intertie_node.core.executing import begin
 from intertie_node.core.holds import OPEN, Columns, Hold, lines_of
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.ledger import ME, THEM
@@ -197,7 +197,7 @@ def admit(world: World, inv: Invocation, offer: KnownOffer, fx: Effects) -> None
     try:
         if offer.origin == world.fingerprint:
             check_place(inv.spec.places, offer.offer.place or world.settings.place)
-            start(world, inv, fx)
+            begin(world, inv, fx)
         else:
             _relay(world, inv, offer, fx)
     except IntertieError as error:

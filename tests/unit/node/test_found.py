@@ -21,7 +21,7 @@ from intertie.v1 import link_pb2 as lk
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import Chunk, Event
 from intertie.v1.task_pb2 import HoldState as PbHoldState
-from intertie_node.core import executing
+from intertie_node.core import consuming, executing
 from intertie_node.core.effects import Effects
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.peering import PeeringState
@@ -372,6 +372,37 @@ def test_work_that_ends_while_meterings_of_it_wait_for_a_grant_is_charged_for_wh
     net.run()
     assert listener.outcome is not None
     assert (listener.outcome.problem.reason, listener.outcome.receipt.charge) == ("", 10)
+
+
+@pytest.mark.parametrize("canceled", [False, True])
+def test_an_order_that_comes_back_with_its_charges_is_not_worked_off_again(canceled: bool) -> None:
+    """South was put back to before the order: its own charges, which come back, show that it had begun."""
+    begun: list[Any] = []
+    net, north, south = served_by("slow", lambda node, work: begun.append(work))
+    older = copy.deepcopy(south.store)
+    listener = north.invoke("south.example/slow", max_charge=900, first_grant=40)
+    net.run()
+    used, key = {"llm.output.token": 300}, begun[0].invocation
+    for _ in range(2):
+        south.report(key, lambda inv, fx: executing.metered(south.world, inv, used, None, lambda error: None, fx))
+        net.run()
+    charged = north.link().ledger.lanes[ME].posted
+    assert charged > 0
+    for wire in [w for w in net.wires if w.owner is south]:
+        net.cut(wire)
+    if canceled:
+        inv = north.world.invocations[f"{listener.request.id}@alice"]
+        north.submit(lambda fx: consuming.cancel(north.world, inv, "", fx))
+        net.run()
+    south.store = older
+    south.boot()
+    net.connect(north, south)
+    net.run()
+    net.wait(1_000)
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == ("CANCELED" if canceled else "EXECUTION_LOST")
+    assert listener.outcome.receipt.charge >= charged
+    assert len(begun) == 1
 
 
 def test_an_order_longer_than_the_agreement_allows_is_refused_by_name() -> None:
