@@ -40,9 +40,11 @@ class Claimed(Struct):
 class Order:
     """One order and all that was said of it."""
 
-    def __init__(self, seq: int, entry: pb.Entry, window: int) -> None:
+    def __init__(self, seq: int, entry: pb.Entry, tariff: pb.Tariff, window: int) -> None:
         self.seq = seq
         self.id = entry.order.id
+        self.tariff = tariff
+        """That it names."""
         self.most = entry.order.max_charge
         self.prices = [(line.num, line.den) for line in entry.order.prices]
         self.claim_until = entry.order.deadline + window
@@ -144,9 +146,13 @@ class LaneBook:
             and len(set(units)) == len(units) <= 16
         )
         if sound:
-            self.orders[seq] = Order(seq, entry, window)
+            self.orders[seq] = Order(seq, entry, self._tariff(body.tariff_seq), window)
         else:
             self.void[0][seq] = "an order that cannot be"
+
+    def _tariff(self, seq: int) -> pb.Tariff:
+        """The provider's tariff at a seq, an empty one if there is none."""
+        return self._theirs[seq - 1].tariff if 1 <= seq <= len(self._theirs) else pb.Tariff()
 
     def _grants(self) -> None:
         for seq, entry in enumerate(self._mine, 1):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from tests.simulation.balances import LaneBook, Order
 from tests.simulation.node import PROBE, Node
 from tests.simulation.proofs import Origins, origins, unproven
+from tests.simulation.relays import Books, relayed
 
 from intertie.chain import entry_head
 from intertie.v1 import link_pb2 as lk
@@ -20,13 +20,9 @@ from intertie.v1.invocation_pb2 import Outcome
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.opening import Phase
 from intertie_node.core.peering import PeeringState
-from intertie_node.core.sinks import Rate
 from intertie_node.core.tasks import TERMINAL
-from intertie_node.core.world import StoredInvocation
 
 CHECKED_SIGNATURES = 25
-Books = dict[tuple[int, str, int], LaneBook]
-"""(grid, link, payer) → the lane as that grid's disk tells it."""
 
 
 def honest_links(sim: Any) -> list[tuple[Node, Node, str]]:
@@ -112,7 +108,7 @@ def verdict(judge: Any) -> None:
         _ended(judge, node)
         _ordered_once(judge, node, books)
         _paid(judge, node, books)
-        _relayed(judge, node, books)
+        relayed(judge, node, books)
 
 
 # -- both sides ---------------------------------------------------------------------------------------
@@ -257,25 +253,3 @@ def _cost(row: tuple[Any, ...], orders: dict[str, Order]) -> int:
     if order is not None:
         return order.cost()
     return Outcome.FromString(row[9]).receipt.charge if row[9] else 0
-
-
-def _relayed(judge: Any, node: Node, books: Books) -> None:
-    """A relay promises no more than it was promised, and claims what it pays."""
-    for row in node.disk.tables["invocations"].values():
-        stored = msgspec.msgpack.decode(row[8], type=StoredInvocation)
-        source, sink = stored.source, stored.sink
-        if source[0] != "order_source" or not sink or sink[0] != "order_sink":
-            continue
-        up = books[node.index, source[1], THEM].orders.get(source[2])
-        down = books[node.index, sink[1], ME].orders.get(sink[2])
-        if up is None or down is None:
-            continue
-        rate = msgspec.convert(sink[3], type=Rate)
-        granted = down.grants[-1][1]
-        most = max(0, (up.grants[-1][1] - rate.fee - rate.lines) * rate.den // rate.num)
-        told = f"{node.identity.grid} {row[0]}: grants {granted} of {most}"
-        judge.check(granted <= most, "a relay grants no more than it was granted", told)
-        claimed = [c.amount for c in up.claims if c.final]
-        if claimed and not up.expire_seq:
-            told = f"{node.identity.grid} {row[0]}: pays {down.cost()}, charges {claimed[-1]}"
-            judge.check(down.cost() <= claimed[-1], "a relay claims what it pays", told)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from tests.simulation.planting import CORE, SERVICES, Plant
 
-REGRESSIONS = (63, 64, 78, 93, 210, 239, 251, 844, 1784, 2529, 2724, 6362, 6847, 7163, 7424, 8423)
+REGRESSIONS = (63, 64, 78, 93, 104, 210, 239, 251, 844, 1784, 2529, 2724, 6362, 6847, 7163, 7424, 8423)
 """Worlds that have shown a fault of `FOUND.md`."""
 WANTED = "return link.name not in self._grid.world.ended or not link.can_append or not link.settled"
 FOUND: Mapping[str, Plant] = {
@@ -98,6 +98,11 @@ FOUND: Mapping[str, Plant] = {
         CORE + "consuming",
         "link = next(world.unheard(), None)",
         "link = next((x for x in world.unheard() if any(x.name in key for key in world.catalog.routes)), None)",
+    ),
+    "found: a waiting order that is rejected keeps its room": Plant(
+        CORE + "selling",
+        "lane, most = link.ledger.lanes[THEM], link.terms.max_unagreed[THEM]",
+        "lane, most = msgspec.structs.replace(link.ledger.lanes[THEM]), link.terms.max_unagreed[THEM]",
     ),
     "found: an order that came back is forgotten": Plant(
         SERVICES + "origins", "if name.startswith(ORPHAN):", "if False:"

@@ -13,7 +13,6 @@ from typing import Any
 from tests.simulation import ending
 from tests.simulation.disk import Disk
 from tests.simulation.node import Node
-from tests.simulation.plan import ailing
 
 from intertie import envelope
 from intertie.v1 import entry_pb2 as pb
@@ -37,7 +36,6 @@ BLAME = {
 """Reasons for which work fails only if somebody has done wrong."""
 LOST_KEY = "CHARGE_UNPROVEN"
 """What a grid risks that lists a replaced key no longer: records which it proved are not believed (IT-IDN-036)."""
-MAX_WAIT_MS = 3_000
 NO_MORE = {"CREDIT_LIMIT", "UNAGREED_LIMIT", "TOO_MANY_ORDERS"}
 
 
@@ -62,7 +60,6 @@ class Judge:
         self._ended: dict[tuple[int, str], int] = {}
         """(grid, invocation) → its terminal state."""
         self._started: set[tuple[int, str]] = set()
-        self._room_since: dict[tuple[int, str], float] = {}
         self._given: set[tuple[int, int, str, int]] = set()
 
     def check(self, holds: bool, invariant: str, detail: str) -> None:
@@ -153,9 +150,9 @@ class Judge:
                 seen.discard(key) if isinstance(seen, set) else seen.pop(key)  # type: ignore[attr-defined]
 
     def computed(self, node: Node, changed: Iterable[str]) -> None:
-        """A batch that changes links was computed: limits hold, amounts are no debts of nobody."""
-        name = node.identity.grid
+        """A batch was computed that changes some links: limits hold, amounts are no debts of nobody."""
         self._waiting(node)
+        name = node.identity.grid
         for link in map(node.world.links.__getitem__, changed):
             terms = link.terms
             for payer, lane in enumerate(link.ledger.lanes):
@@ -188,23 +185,19 @@ class Judge:
         self.check(kept == summed, "a lane is the sum of its holds", told)
 
     def _waiting(self, node: Node) -> None:
-        """Where nothing has gone wrong yet, an order waits no longer than there is no room.
-
-        The payer's signature, which makes room, comes over an open link.
-        """
+        """When a batch has been computed, the first order that waits on an open link has no room."""
         for name, queue in node.world.waiting.items():
-            if ailing(self.sim.plan, self.sim.peering_of(name), self.sim.now + 1):
-                continue
             link = node.world.links[name]
-            waiting = [inv for inv in queue if not inv.ended]
-            grants = [node.world.granted(link, inv) for inv in waiting]
-            stake = link.ledger.lanes[THEM].unagreed - sum(grants[1:])
-            if link.phase is Phase.OPEN and waiting and stake <= link.terms.max_unagreed[THEM]:
-                since = self._room_since.setdefault((node.index, name), self.sim.now)
-                told = f"{node.identity.grid} {name}: room since {since:.0f} ms"
-                self.check(self.sim.now - since < MAX_WAIT_MS, "an order waits only while there is no room", told)
-            else:
-                self._room_since.pop((node.index, name), None)
+            waiting = [self._granted(link, inv) for inv in queue if not inv.ended]
+            stake, most = link.ledger.lanes[THEM].unagreed - sum(waiting[1:]), link.terms.max_unagreed[THEM]
+            fits = link.phase is Phase.OPEN and bool(waiting) and stake <= most
+            told = f"{node.identity.grid} {name}: {stake} of {most}"
+            self.check(not fits, "an order waits only while there is no room", told)
+
+    def _granted(self, link: Any, inv: Any) -> int:
+        """The grant of an order that waits, while its hold is open."""
+        hold = link.ledger.holds.get((THEM, inv.source.order[2]))
+        return hold.grants[-1][1] if hold is not None and not hold.ended_seq else 0
 
     def committed(self, node: Node, changes: Changes) -> None:
         """A batch has become durable."""

@@ -241,8 +241,7 @@ class Node(SimNode):
     def _launch(self) -> None:
         changes = self.turns.launch()
         if changes is not None:
-            if "links" in changes.puts:
-                self.sim.judge.computed(self, [name for (name,) in changes.puts["links"]])
+            self.sim.judge.computed(self, [name for (name,) in changes.puts.get("links", ())])
             takes = (0.4 + self._rng.random() * 2) * self.disk.factor
             self.after(takes, lambda: self._guarded(lambda: self._write(changes)))
         elif self.turns.inbox:

@@ -112,7 +112,7 @@ PLANTS: Mapping[str, Plant] = {
     "keep an invocation for ever": Plant(CORE + "world", "self.invocations.pop(inv.key, None)", "pass"),
     "leave waiting orders waiting": Plant(
         CORE + "selling",
-        "while queue and (stake := stake + world.granted(link, queue[0])) <= link.terms.max_unagreed[THEM]:",
+        "while queue and lane.unagreed - parked + (first := world.granted(link, queue[0])) <= most:",
         "while False:",
     ),
 }  # fmt: skip

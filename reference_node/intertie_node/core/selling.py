@@ -323,9 +323,13 @@ def admit_waiting(world: World, link: Link, fx: Effects) -> None:
     Room comes from the payer's signature, and from an own entry that ends a hold.
     """
     queue = world.waiting.get(link.name)
-    stake = world.at_stake(link) if queue else 0
-    while queue and (stake := stake + world.granted(link, queue[0])) <= link.terms.max_unagreed[THEM]:
+    if not queue:
+        return
+    lane, most = link.ledger.lanes[THEM], link.terms.max_unagreed[THEM]
+    parked = world.parked(link)
+    while queue and lane.unagreed - parked + (first := world.granted(link, queue[0])) <= most:
         inv = queue.pop(0)
+        parked -= first
         if inv.ended:
             continue
         try:

@@ -146,11 +146,13 @@ class World:
         hold = link.ledger.holds.get((THEM, inv.source.order[2])) if inv.source.order is not None else None
         return hold.granted if hold is not None else 0
 
+    def parked(self, link: Link) -> int:
+        """The grants of the peer's orders that wait, minor units: nothing is at stake for them yet."""
+        return sum([self.granted(link, inv) for inv in self.waiting.get(link.name, ())])
+
     def at_stake(self, link: Link) -> int:
         """What counts against the peer's `max_unagreed`, minor units, orders that wait left out."""
-        waiting = self.waiting.get(link.name)
-        admitted = link.ledger.lanes[THEM].unagreed
-        return admitted - sum([self.granted(link, inv) for inv in waiting]) if waiting else admitted
+        return link.ledger.lanes[THEM].unagreed - self.parked(link)
 
     # -- invocations ------------------------------------------------------------------------------
 

@@ -485,27 +485,54 @@ def test_a_settled_link_of_an_ended_peering_is_dialled_once_after_a_start(line: 
 # -- orders that wait for room ------------------------------------------------------------------------
 
 
-def test_an_order_is_admitted_when_the_one_before_it_gives_up_waiting() -> None:
-    """The payer signs for nothing: room comes from the own reject alone."""
-    scene = Scene(max_unagreed=250).opened()
-    rogue, node, net = scene.rogue, scene.node, scene.net
-    rogue.answers = False
-    frozen, head = rogue.pair.logs[THEM].seq, rogue.pair.logs[THEM].head
+class Unsigned:
+    """A payer who orders and signs for nothing that it has been charged."""
 
-    def buy(grant: int, patience: int) -> int:
-        order = rogue.order(scene.offer, max_charge=250, grant=grant, deadline=net.now + patience)
-        seq = rogue.write(K.ENTRY_KIND_ORDER, seen=frozen, order=order)
-        made = rogue.signature(acked=frozen, acked_head=head, total=0)
-        rogue.say(made, inputs=[lk.OrderInput(order_seq=seq, data=b"{}")])
-        net.run()
+    def __init__(self) -> None:
+        self.scene = Scene(max_unagreed=250).opened()
+        self.rogue, self.node, self.net = self.scene.rogue, self.scene.node, self.scene.net
+        self.rogue.answers = False
+        theirs = self.rogue.pair.logs[THEM]
+        self._seen, self._head = theirs.seq, theirs.head
+
+    def buy(self, grant: int, **changes: Any) -> int:
+        order = self.rogue.order(self.scene.offer, max_charge=250, grant=grant, **changes)
+        seq = self.rogue.write(K.ENTRY_KIND_ORDER, seen=self._seen, order=order)
+        made = self.rogue.signature(acked=self._seen, acked_head=self._head, total=0)
+        self.rogue.say(made, inputs=[lk.OrderInput(order_seq=seq, data=b"{}")])
+        self.net.run()
         return seq
 
-    served, large, small = buy(10, 10_000), buy(250, 2_000), buy(100, 10_000)
-    assert node.link(MAL).ledger.find(THEM, served) is not None
-    assert len(node.world.waiting[node.link(MAL).name]) == 2
-    net.wait(3_000)
-    assert rogue.rejected() == {large: "DEADLINE_EXCEEDED"}
-    assert not node.world.waiting[node.link(MAL).name]
-    hold = node.link(MAL).ledger.find(THEM, small)
-    assert hold is not None
-    assert hold.posted == 10
+    @property
+    def waiting(self) -> int:
+        return len(self.node.world.waiting[self.node.link(MAL).name])
+
+    def posted(self, seq: int) -> int:
+        hold = self.node.link(MAL).ledger.find(THEM, seq)
+        assert hold is not None
+        return hold.posted
+
+
+def test_an_order_is_admitted_when_the_one_before_it_gives_up_waiting() -> None:
+    """Room comes from the own reject alone."""
+    payer = Unsigned()
+    served, large, small = payer.buy(10), payer.buy(250, deadline=payer.net.now + 2_000), payer.buy(100)
+    assert payer.posted(served) == 10
+    assert payer.waiting == 2
+    payer.net.wait(3_000)
+    assert payer.rogue.rejected() == {large: "DEADLINE_EXCEEDED"}
+    assert not payer.waiting
+    assert payer.posted(small) == 10
+
+
+def test_an_order_is_admitted_when_the_one_before_it_is_rejected_after_its_wait() -> None:
+    """What was set aside for the first one is free for the second one at once."""
+    payer = Unsigned()
+    served, large, small = payer.buy(10), payer.buy(250, policy=pb.Policy(places=["XX"])), payer.buy(100)
+    assert payer.posted(served) == 10
+    assert payer.waiting == 2
+    payer.rogue.say()
+    payer.net.run()
+    assert payer.rogue.rejected() == {large: "POLICY_VIOLATION"}
+    assert not payer.waiting
+    assert payer.posted(small) == 10
