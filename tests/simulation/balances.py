@@ -13,6 +13,11 @@ from typing import Any
 from msgspec import Struct
 
 from intertie.v1 import entry_pb2 as pb
+from intertie.v1.task_pb2 import HOLD_STATE_CHARGED as CHARGED
+from intertie.v1.task_pb2 import HOLD_STATE_EXPIRED as EXPIRED
+from intertie.v1.task_pb2 import HOLD_STATE_OPEN as OPEN
+from intertie.v1.task_pb2 import HOLD_STATE_REJECTED as REJECTED
+from intertie.v1.task_pb2 import HoldState
 
 K = pb.EntryKind
 PROVIDER_KINDS = {K.ENTRY_KIND_CHARGE: "charge", K.ENTRY_KIND_REJECT: "reject", K.ENTRY_KIND_CREDIT: "credit"}
@@ -63,6 +68,12 @@ class Order:
     def end_seq(self) -> int:
         """Seq, in the provider's log, of what ended the order, an expire apart; 0 if nothing did."""
         return self.rejected or next((claim.seq for claim in self.claims if claim.final), 0)
+
+    @property
+    def end(self) -> HoldState:
+        """How it ended."""
+        ends = ((self.expire_seq, EXPIRED), (self.rejected, REJECTED), (self.end_seq, CHARGED))
+        return next((state for seq, state in ends if seq), OPEN)
 
     def credited(self, acked: int) -> int:
         """Credits that count for a payer at `acked` of the other log."""

@@ -17,6 +17,7 @@ from tests.simulation.relays import Books, relayed
 from intertie.chain import entry_head
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.invocation_pb2 import Outcome
+from intertie.v1.task_pb2 import HoldState
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.opening import Phase
 from intertie_node.core.peering import PeeringState
@@ -240,12 +241,23 @@ def _paid(judge: Any, node: Node, books: Books) -> None:
     for row in node.disk.tables["invocations"].values():
         if row[1] is not None:
             spent[row[1]] = spent.get(row[1], 0) + _cost(row, orders)
+            _told(judge, node, row, orders)
     for name, _, _, reserved, paid, *_ in node.disk.all_rows("accounts"):
         who = f"{node.identity.grid} {name}"
         judge.check(reserved == 0, "nothing stays reserved", f"{who}: {reserved}")
         told = f"{who}: {paid}, calls cost {spent.get(name, 0)}"
         judge.check(paid == spent.get(name, 0), "budgets are those of the calls", told)
     assert PROBE in node.world.books.accounts
+
+
+def _told(judge: Any, node: Node, row: tuple[Any, ...], orders: dict[str, Order]) -> None:
+    """A consumer's receipt says what its call cost, and how the hold ended."""
+    order, receipt = orders.get(row[0].partition("@")[0]), Outcome.FromString(row[9] or b"").receipt
+    who = f"{node.identity.grid} {row[0]}: {receipt.charge} {HoldState.Name(receipt.hold)}"
+    if order is not None:
+        told = f"{who}, logs {order.cost()} {HoldState.Name(order.end)}"
+        same = (receipt.charge, receipt.hold) == (order.cost(), order.end)
+        judge.check(same, "a receipt says what the logs say", told)
 
 
 def _cost(row: tuple[Any, ...], orders: dict[str, Order]) -> int:

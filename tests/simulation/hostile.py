@@ -38,6 +38,8 @@ LULL = 20
 """So many times longer hostile grids rest while the world does."""
 CHATTER = 400
 """So many times, half a millisecond apart, the same is said again."""
+NAMELESS = 9
+"""One of so many orders has an id that is none."""
 RAISED = 6
 """So many open holds are granted everything at a time."""
 
@@ -143,6 +145,7 @@ class HostileGrid:
         self._orders: list[tuple[Face, int]] = []
         self.deeds = 0
         """Hostile acts until now."""
+        self._bought = 0
 
     def offers(self) -> list[bytes]:
         """What it serves to those who fetch."""
@@ -309,7 +312,14 @@ class HostileGrid:
             "number": 0, "offer": offer.offer.name, "pieces": self._rng.randrange(4), "pause": 30,
             "tokens": tokens or self._rng.choice((3, 90)), "end": end or self._rng.choice(("done", "done", "hang")),
         }  # fmt: skip
-        terms = {"max_charge": 300, "grant": 300, "deadline": self.now() + self._rng.choice((500, 3_000, 9_000))}
+        terms: dict[str, Any] = {
+            "max_charge": 300,
+            "grant": 300,
+            "deadline": self.now() + self._rng.choice((500, 3_000, 9_000)),
+        }
+        self._bought += 1
+        if self._bought % NAMELESS == 0:
+            terms["id"] = f"{self._bought:x>36}"
         return face.buy(offer, script(said), **{**terms, **changes})
 
 

@@ -301,8 +301,6 @@ class ConsumerSource:
         self._amend(world, inv, self.end, 0, fx)
         inv.finished = True
         world.touch(inv)
-        if inv.outcome is not None:
-            fx.reply(world.forget, inv)
         self.conclude(world, inv, fx)
 
     def _amend(self, world: World, inv: Invocation, end: End, amount: int, fx: Effects) -> None:
