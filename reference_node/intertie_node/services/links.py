@@ -216,20 +216,23 @@ class LinkService:
 
     def recall(self, work: RecallOrder) -> None:
         """Bring an ended order's invocation back for its payer, or say that its events are gone."""
-        id = order_id(self._store, work.link, THEM, work.seq)
-        row = self._store.row("invocations", (f"{id}@link:{work.link}:{work.seq}",)) if id else None
-        self._submit(lambda fx: self._recalled(work, row, fx))
+        self._submit(lambda fx: self._recalled(work, fx))
 
-    def _recalled(self, work: RecallOrder, row: Sequence[Any] | None, fx: Effects) -> None:
+    def _recalled(self, work: RecallOrder, fx: Effects) -> None:
         world = self._grid.world
         link = world.links[work.link]
-        inv = world.orders.get((work.link, THEM, work.seq)) or (revive(world, row) if row else None)
+        inv = world.orders.get((work.link, THEM, work.seq)) or self._stored_order(work)
         if inv is not None:
             world.at(fx.now + 60_000, "forget", inv.key)
         if inv is None or inv.sink is None:
             link.outbox.events.append(events_gone(work.seq, work.after))
             return
         inv.sink.resume(world, inv, work.after, work.credit, fx)
+
+    def _stored_order(self, work: RecallOrder) -> Invocation | None:
+        """The invocation of an order that is in memory no longer; within a step, so that its row is as it stands."""
+        id = order_id(self._store, work.link, THEM, work.seq)
+        return self._find(f"{id}@link:{work.link}:{work.seq}") if id else None
 
     def fetch_offers(self, work: FetchOffers) -> None:
         """Fetch offers in the background, one fetch of an origin at a time; the link goes on meanwhile."""
