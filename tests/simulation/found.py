@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from tests.simulation.planting import CORE, SERVICES, Plant
 
-REGRESSIONS = (63, 64, 78, 93, 104, 210, 239, 251, 844, 1784, 2529, 2724, 6362, 6847, 7163, 7424, 8423)
+REGRESSIONS = (5, 63, 64, 78, 93, 104, 210, 239, 251, 416, 844, 1784, 2529, 2724, 6362, 6847, 7163, 7424, 8423)
 """Worlds that have shown a fault of `FOUND.md`."""
 WANTED = "return link.name not in self._grid.world.ended or not link.can_append or not link.settled"
 FOUND: Mapping[str, Plant] = {

@@ -351,7 +351,24 @@ def _stop_and_ask(face: Face, seq: int) -> None:
 
 
 def _forge(grid: HostileGrid, face: Face, seq: int) -> None:
-    grid._rng.choice(list(misdeeds.UNPROVEN_CHARGES.values())).act(face, seq)
+    if grid._rng.random() < 0.3:
+        grid._later(face, grid._rng.choice((20, 700, 2_000)), lambda: _forge_an_end(grid, face, seq))
+    else:
+        grid._rng.choice(list(misdeeds.UNPROVEN_CHARGES.values())).act(face, seq)
+
+
+def _forge_an_end(grid: HostileGrid, face: Face, seq: int) -> None:
+    """Claim a part, as it may be, and soon after that an end that nothing proves."""
+    part, end = face.claim(seq, {TOKEN: 10}, final=False), face.claim(seq, {TOKEN: 10, "order": 1})
+    end.ClearField("proof")
+    face.write(K.ENTRY_KIND_CHARGE, charge=part)
+    face.say()
+    grid._later(face, grid._rng.choice((5, 300)), lambda: _end_unproven(face, end))
+
+
+def _end_unproven(face: Face, end: pb.Charge) -> None:
+    face.write(K.ENTRY_KIND_CHARGE, charge=end)
+    face.say()
 
 
 def _charge_late(grid: HostileGrid, face: Face, seq: int) -> None:

@@ -90,7 +90,10 @@ def add_storms(rng: Random, plan: Plan) -> None:
 
 def _near(plan: Plan, call: Item) -> list[int]:
     """Neighbours of the grid at which a call is made."""
-    grid = call.args["grid"]
+    return _neighbours(plan, call.args["grid"])
+
+
+def _neighbours(plan: Plan, grid: int) -> list[int]:
     return [p.b if p.a == grid else p.a for p in plan.peerings if grid in (p.a, p.b)]
 
 
@@ -134,6 +137,45 @@ def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
         if rng.random() < 0.3:
             plan.ops.append(Item(call.at + rng.randrange(40, 2_000), "cancel", {"call": number}))
     _go_down(rng, plan, host, call.at + rng.choice((60, 150, 1_500)))
+
+
+def tear(rng: Random, plan: Plan) -> None:
+    """A link breaks while many outputs are on their way over it; some end just when it is open again."""
+    calls = [op for op in plan.ops if op.kind == "call"]
+    pairs = [number for number, peering in enumerate(plan.peerings) if {peering.a, peering.b} <= set(plan.honest)]
+    if not pairs:
+        return
+    link, at = rng.choice(pairs), busy(rng, plan)
+    grid, target = rng.sample((plan.peerings[link].a, plan.peerings[link].b), 2)
+    for number in range(len(calls), len(calls) + 10):
+        work = {"offer": "stream", "pieces": rng.randint(10, 40), "pause": 8, "tokens": 1, "end": "done", "reading": 0}
+        terms = {"max": 60, "grant": 60, "timeout": 4_000, "grid": grid, "target": target, "number": number}
+        plan.ops.append(Item(at + rng.randrange(20), "call", {**rng.choice(calls).args, **work, **terms}))
+    cut = {"link": link, "kind": 0, "amid": False, "noticed": 0}
+    plan.faults.append(Item(at + rng.randint(60, 160), "cut", cut))
+
+
+def defraud(rng: Random, plan: Plan) -> None:
+    """A relay starts again while its payer cannot be reached, and its provider claims a part and forges an end."""
+    ways = [
+        (payer, relay, provider)
+        for payer in plan.honest
+        for relay in _neighbours(plan, payer)
+        for provider in _neighbours(plan, relay)
+        if relay in plan.honest and plan.grids[provider].habits
+    ]
+    if not ways:
+        return
+    (payer, relay, provider), at = rng.choice(ways), busy(rng, plan)
+    plan.grids[provider].habits = ("forge",)
+    calls = [op for op in plan.ops if op.kind == "call"]
+    for number in range(len(calls), len(calls) + 8):
+        work = {"offer": "stream", "timeout": 4_000, "max": 250, "grant": 250, "number": number}
+        args = {**rng.choice(calls).args, **work, "grid": payer, "target": provider}
+        plan.ops.append(Item(at + rng.randrange(20), "call", args))
+    plan.faults.append(Item(at + 90, "partition", {"grids": [payer], "lasting": 3_500}))
+    plan.faults.append(Item(at + 100, "crash", {"grid": relay, "down": 50}))
+    plan.end = max(plan.end, at + 5_000)
 
 
 def _set_back(rng: Random, plan: Plan, grid: int) -> None:
