@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from tests.unit.node.core.small_link import repaired
 from tests.unit.node.core.steps import Step, act, begin, steps
 from tests.unit.node.core.two_grids import (
@@ -22,7 +22,7 @@ from intertie_node.core.holds import HoldState
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link_report import PROPOSER, LinkReport
 
-SLOW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=150)
 FEWER = settings(SLOW, max_examples=50)
 
 

@@ -137,7 +137,7 @@ def test_credits_that_come_while_another_is_being_committed_are_given_back_once_
     sold.check()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     num=st.integers(10, 40),
     fee=st.integers(0, 5),

@@ -20,7 +20,7 @@ from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.opening import Phase
 
 MAL = Identity("mal.example")
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+FUZZ = settings(max_examples=150, suppress_health_check=list(HealthCheck), print_blob=True)
 PATIENCE_S = 2.0
 
 OPS = ("flip", "set", "cut", "insert", "repeat", "drop", "swap")
@@ -265,7 +265,7 @@ def test_unwrapping_takes_anything(data: bytes) -> None:
 
 
 @given(st.sampled_from(sorted(OPENS)), st.sampled_from(sorted(FRAMES)))
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_misdeeds_in_a_row(opening: str, frame: str) -> None:
     """One bad stream after another from the same peer; the next good one is served."""
     net, node, _ = scene()

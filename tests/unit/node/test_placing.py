@@ -110,7 +110,7 @@ HOSTILE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(HOSTILE, min_size=1, max_size=8), st.integers(0, 1_000))
 def test_no_request_of_a_consumer_ends_a_node(requests: list[dict[str, Any]], ahead: int) -> None:
     """Every step raises nothing: what the engine would die of fails this test."""

@@ -53,7 +53,7 @@ def test_the_rest_goes_into_as_many_frames_as_it_needs(
     assert not (box.events or box.advertisements or box.entries or box.ping or box.pong)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 30_000), st.integers(0, 16_384)), min_size=1, max_size=60),
     st.sampled_from([LEAST, 100_000, 262_144]),
@@ -94,7 +94,7 @@ def test_a_link_cuts_its_entries_into_signed_frames(orders: list[tuple[int, int]
     }
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(LIMITS["frame_entries"].maximum - 2, LIMITS["frame_entries"].maximum + 3))
 def test_many_small_entries_are_cut_by_number(count: int) -> None:
     net = Network()

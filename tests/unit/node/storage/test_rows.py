@@ -191,4 +191,4 @@ class Puts(RuleBasedStateMachine):
 
 def test_any_sequence_of_puts_equals_a_dict(store: SqliteStore) -> None:
     machine = type("PutsOfThisStore", (Puts,), {"store": store})
-    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=12, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=12))
