@@ -8,15 +8,14 @@ says is real: signed by its key, in its chain, or spoiled after that (`tests.kit
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from random import Random
 from typing import Any
 
-from tests.kit import misdeeds
 from tests.kit.rogue import HOUR_MS, K, Rogue
 from tests.kit.worlds import START, Identity, limits, make_offer
+from tests.simulation.habits import INITIATIVE, SERVICE, asking
 from tests.simulation.plan import GridPlan
-from tests.simulation.runs import PRICES, TOKEN, script
+from tests.simulation.runs import PRICES, script
 from tests.simulation.wire import End
 
 from intertie.descriptors import verify_history
@@ -26,22 +25,15 @@ from intertie.keys import PublicKey
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1.catalog_pb2 import Advertisement
-from intertie.v1.event_pb2 import Event, InputReply, InputRequest
-from intertie.v1.task_pb2 import TASK_STATE_CANCELED
 from intertie_node.core.catalog import KnownOffer
-from intertie_node.core.holds import HoldState
 from intertie_node.core.ledger import THEM
 from intertie_node.core.pair import Fact
 
 OFFERS = tuple(PRICES)
 LULL = 20
 """So many times longer hostile grids rest while the world does."""
-CHATTER = 400
-"""So many times, half a millisecond apart, the same is said again."""
 NAMELESS = 9
 """One of so many orders has an id that is none."""
-RAISED = 6
-"""So many open holds are granted everything at a time."""
 
 
 def keys_of(identity: Identity) -> dict[bytes, PublicKey]:
@@ -137,7 +129,7 @@ class HostileGrid:
         self.habits = plan.habits
         self.identity = Identity(f"h{index:02}.example")
         self.fingerprint = self.identity.fingerprint
-        self._rng = Random(f"hostile {sim.plan.seed} {index}")
+        self.rng = Random(f"hostile {sim.plan.seed} {index}")
         self._offers = [make_offer(self.fingerprint, name, PRICES[name]) for name in OFFERS]
         self._peers: list[tuple[int, Any]] = []
         self._faces: dict[int, Face] = {}
@@ -222,7 +214,7 @@ class HostileGrid:
     def _hijacked(self, face: Face) -> list[Advertisement]:
         """Routes under the names of others: another key, and a path that it is not on."""
         self.deeds += 1
-        victim = self._rng.choice(self.sim.nodes)
+        victim = self.rng.choice(self.sim.nodes)
         twin = Identity(victim.identity.grid)
         twin.root, twin.key = self.identity.root, self.identity.key
         stolen = face.advertise(self._offers, tariff_seq=1, path_names=[victim.identity.grid])[:1]
@@ -235,18 +227,20 @@ class HostileGrid:
         """A neighbour has written entries."""
         for fact in facts:
             if fact.void is None and fact.entry.kind == K.ENTRY_KIND_ORDER:
-                self._later(face, self._delay(fact.entry.order), lambda seq=fact.seq: self._serve(face, seq))
+                self.later(face, self._delay(fact.entry.order), lambda seq=fact.seq: self._serve(face, seq))
             elif fact.entry.kind == K.ENTRY_KIND_CHARGE and "refuse_all" in self.habits:
                 self.deeds += 1
                 body = pb.Refuse(entry_seq=fact.seq, rule="RECORD_MISMATCH")
                 face.write(K.ENTRY_KIND_REFUSE, refuse=body)
 
     def _delay(self, order: pb.Order) -> float:
-        if "charge_late" in self.habits and self._rng.random() < 0.6:
-            return order.deadline - self.now() + self._rng.choice((-20, 500, 1_500, 4_000, 12_000))
-        return float(self._rng.choice((3, 40, 300)))
+        if "charge_late" in self.habits and self.rng.random() < 0.6:
+            return order.deadline - self.now() + self.rng.choice((-20, 500, 1_500, 4_000, 12_000))
+        return float(self.rng.choice((3, 40, 300)))
 
-    def _later(self, face: Face, ms: float, act: Callable[[], None]) -> None:
+    def later(self, face: Face, ms: float, act: Callable[[], None]) -> None:
+        """Do something after a time, if the link is open then."""
+
         def deed() -> None:
             if face.end is not None and face.opened:
                 try:
@@ -261,12 +255,12 @@ class HostileGrid:
         hold = face.ledger.holds.get((THEM, seq))
         if hold is None or "silence" in self.habits:
             return
-        bent = [habit for habit in self.habits if habit in SERVICE] if self._rng.random() < 0.7 else []
+        bent = [habit for habit in self.habits if habit in SERVICE] if self.rng.random() < 0.7 else []
         if "refuse_all" in self.habits:
             self._refuse(face, seq)
         elif bent:
             self.deeds += 1
-            SERVICE[self._rng.choice(bent)](self, face, seq)
+            SERVICE[self.rng.choice(bent)](self, face, seq)
         else:
             usage = {"order": 1}
             face.write(K.ENTRY_KIND_CHARGE, charge=face.claim(seq, usage))
@@ -274,259 +268,52 @@ class HostileGrid:
 
     def _refuse(self, face: Face, seq: int) -> None:
         """Reject an order, and ask for input before, with it or not at all."""
-        asks = self._rng.choice(("", "before", "with"))
+        asks = self.rng.choice(("", "before", "with"))
         if asks == "before":
-            face.say(events=[_asking(seq)])
+            face.say(events=[asking(seq)])
         face.write(K.ENTRY_KIND_REJECT, reject=pb.Reject(order_seq=seq))
-        face.say(events=[_asking(seq)] if asks == "with" else [])
+        face.say(events=[asking(seq)] if asks == "with" else [])
 
     # -- own initiative ---------------------------------------------------------------------------
 
     def _act_later(self, face: Face) -> None:
         def act() -> None:
             if not self.sim.over:
-                self._later(face, 1, lambda: self._act(face))
+                self.later(face, 1, lambda: self._act(face))
                 self._act_later(face)
 
-        self.sim.after(self._rng.choice((120, 400, 900)) * (LULL if self.sim.lull else 1), act)
+        self.sim.after(self.rng.choice((120, 400, 900)) * (LULL if self.sim.lull else 1), act)
 
     def _act(self, face: Face) -> None:
         bent = [habit for habit in self.habits if habit in INITIATIVE]
-        if bent and self._rng.random() < 0.4:
+        if bent and self.rng.random() < 0.4:
             self.deeds += 1
-            INITIATIVE[self._rng.choice(bent)](self, face)
-        elif self._rng.random() < 0.4:
-            self._buy(face)
+            INITIATIVE[self.rng.choice(bent)](self, face)
+        elif self.rng.random() < 0.4:
+            self.buy(face)
 
-    def _known(self, face: Face) -> KnownOffer:
+    def known(self, face: Face) -> KnownOffer:
+        """An offer of some grid whose advertisement has come over the link."""
         origins = [node for node in self.sim.nodes if node.fingerprint in face.routes]
-        return self._rng.choice(origins).own_offer(self._rng.choice(OFFERS))
+        return self.rng.choice(origins).own_offer(self.rng.choice(OFFERS))
 
-    def _neighbour(self, face: Face) -> Any:
+    def neighbour(self, face: Face) -> Any:
         """The grid at the other end."""
         return next(node for number, node in self._peers if self._faces.get(number) is face)
 
-    def _buy(self, face: Face, offer: KnownOffer | None = None, end: str = "", tokens: int = 0, **changes: Any) -> int:
-        offer = offer or self._known(face)
+    def buy(self, face: Face, offer: KnownOffer | None = None, end: str = "", tokens: int = 0, **changes: Any) -> int:
+        """Order something, honestly but for the changes; returns its seq."""
+        offer = offer or self.known(face)
         said = {
-            "number": 0, "offer": offer.offer.name, "pieces": self._rng.randrange(4), "pause": 30,
-            "tokens": tokens or self._rng.choice((3, 90)), "end": end or self._rng.choice(("done", "done", "hang")),
+            "number": 0, "offer": offer.offer.name, "pieces": self.rng.randrange(4), "pause": 30,
+            "tokens": tokens or self.rng.choice((3, 90)), "end": end or self.rng.choice(("done", "done", "hang")),
         }  # fmt: skip
         terms: dict[str, Any] = {
             "max_charge": 300,
             "grant": 300,
-            "deadline": self.now() + self._rng.choice((500, 3_000, 9_000)),
+            "deadline": self.now() + self.rng.choice((500, 3_000, 9_000)),
         }
         self._bought += 1
         if self._bought % NAMELESS == 0:
             terms["id"] = f"{self._bought:x>36}"
         return face.buy(offer, script(said), **{**terms, **changes})
-
-
-# -- habits of a provider -----------------------------------------------------------------------------
-
-
-def _overcharge(grid: HostileGrid, face: Face, seq: int) -> None:
-    deed = grid._rng.choice(list(misdeeds.VOID_CHARGES.values()))
-    deed.act(face, seq)
-
-
-def _asking(seq: int) -> Event:
-    return Event(order_seq=seq, number=1, input_request=InputRequest(request=1, prompt="more?"))
-
-
-def _charge_twice(grid: HostileGrid, face: Face, seq: int) -> None:
-    if grid._rng.random() < 0.3:
-        _stop_and_ask(face, seq)
-        return
-    grid._rng.choice(list(misdeeds.AFTER_END.values())).act(face, seq)
-
-
-def _stop_and_ask(face: Face, seq: int) -> None:
-    """Claim that the work was stopped, and ask for its input in the same frame."""
-    ended: dict[str, Any] = {"state": TASK_STATE_CANCELED}
-    body = face.claim(seq, {}, state=TASK_STATE_CANCELED, proof=face.proof(seq, {}, **ended))
-    face.write(K.ENTRY_KIND_CHARGE, charge=body)
-    face.say(events=[_asking(seq)])
-
-
-def _forge(grid: HostileGrid, face: Face, seq: int) -> None:
-    if grid._rng.random() < 0.3:
-        grid._later(face, grid._rng.choice((20, 700, 2_000)), lambda: _forge_an_end(grid, face, seq))
-    else:
-        grid._rng.choice(list(misdeeds.UNPROVEN_CHARGES.values())).act(face, seq)
-
-
-def _forge_an_end(grid: HostileGrid, face: Face, seq: int) -> None:
-    """Claim a part, as it may be, and soon after that an end that nothing proves."""
-    part, end = face.claim(seq, {TOKEN: 10}, final=False), face.claim(seq, {TOKEN: 10, "order": 1})
-    end.ClearField("proof")
-    face.write(K.ENTRY_KIND_CHARGE, charge=part)
-    face.say()
-    grid._later(face, grid._rng.choice((5, 300)), lambda: _end_unproven(face, end))
-
-
-def _end_unproven(face: Face, end: pb.Charge) -> None:
-    face.write(K.ENTRY_KIND_CHARGE, charge=end)
-    face.say()
-
-
-def _charge_late(grid: HostileGrid, face: Face, seq: int) -> None:
-    face.write(K.ENTRY_KIND_CHARGE, charge=face.claim(seq, {"order": 1, TOKEN: 10}))
-    face.say()
-
-
-SERVICE: dict[str, Callable[[HostileGrid, Face, int], None]] = {
-    "overcharge": _overcharge,
-    "charge_twice": _charge_twice,
-    "forge": _forge,
-    "charge_late": _charge_late,
-}
-
-
-# -- habits of its own accord -------------------------------------------------------------------------
-
-
-def _equivocate(grid: HostileGrid, face: Face) -> None:
-    if grid._rng.random() < 0.3:
-        misdeeds.FRAMES["equivocating entry"].act(face, None)
-
-
-def _lie_after_truth(grid: HostileGrid, face: Face) -> None:
-    """A frame with a sound order, or a sound charge, and a lie behind it: nothing of it may remain."""
-    open_ = [key[1] for key, hold in face.ledger.holds.items() if key[0] == THEM and hold.state is HoldState.OPEN]
-    saved = face.pair.logs[0].copy()
-    face.ledger.begin()
-    if open_:
-        face.write(K.ENTRY_KIND_CHARGE, charge=face.claim(open_[0], {"order": 1}))
-    else:
-        face.write(K.ENTRY_KIND_ORDER, order=face.order(grid._known(face)))
-    face.say(face.signature(total=77))
-    face.groups.pop()
-    face.pair.logs[0].restore(saved)
-    face.ledger.roll_back()
-
-
-def _forge_frame(grid: HostileGrid, face: Face) -> None:
-    if grid._rng.random() < 0.3:
-        _lie_after_truth(grid, face)
-    if grid._rng.random() < 0.2:
-        grid._rng.choice(list(misdeeds.FRAMES.values())).act(face, grid._known(face))
-
-
-def _replay(grid: HostileGrid, face: Face) -> None:
-    assert face.end is not None
-    for frame in grid._rng.sample(face.told, min(len(face.told), 5)):
-        face.end.send(frame)
-
-
-def _flood(grid: HostileGrid, face: Face) -> None:
-    if grid._rng.random() < 0.8:
-        _chatter(grid, face)
-    for number in range(40):
-        event = Event(order_seq=number, number=number, chunk={"payload": {"data": b"x" * 500}})  # type: ignore[arg-type]
-        face.send(lk.Frame(ping=number, events=[event] * 5).SerializeToString())
-    for entry, _ in list(misdeeds.VOID_ENTRIES.values())[: grid._rng.randrange(20)]:
-        made = pb.Entry()
-        made.CopyFrom(entry)
-        made.seen, made.at = face.pair.logs[THEM].seq, max(face.now(), face.pair.logs[0].at)
-        face.append(made.SerializeToString(), made)
-    face.say()
-
-
-def _chatter(grid: HostileGrid, face: Face) -> None:
-    """Answer again and again what was asked, or not, of work that is refused, done or cancelled amid that."""
-    name, end = grid._rng.choice((("echo", "refuse"), ("stream", "refuse"), ("ask", "done"), ("ask", "hang")))
-    seq = grid._buy(face, grid._neighbour(face).own_offer(name), end)
-    event = Event(order_seq=seq, input_reply=InputReply(request=int(name == "ask"), payload={"data": b'"yes"'}))  # type: ignore[arg-type]
-    frame = lk.Frame(events=[event]).SerializeToString()
-    for number in range(CHATTER):
-        grid._later(face, 0.5 * number, lambda: face.send(frame))
-    if end == "refuse":
-        return
-    grid._later(face, grid._rng.choice((20, 60)), _canceling(face, seq))
-
-
-def _jam(grid: HostileGrid, face: Face) -> None:
-    """Holds that are never granted anything, as many as the limits take; some are cancelled, all expire on the dot."""
-    for _ in range(6):
-        grant = grid._rng.choice((0, 1, 300, 300, 2_000))
-        seq = grid._buy(face, max_charge=2_000, grant=grant, deadline=grid.now() + 9_000)
-        if grid._rng.random() < 0.3:
-            grid._later(face, grid._rng.choice((400, 2_000)), _canceling(face, seq))
-        grid.sim.after(9_050 + face.ledger.terms.claim_window_ms, lambda seq=seq: _expire(face, seq))
-
-
-def _canceling(face: Face, seq: int) -> Callable[[], None]:
-    return lambda: _say(face, K.ENTRY_KIND_CANCEL, cancel=pb.Cancel(order_seq=seq))
-
-
-def _say(face: Face, kind: int, **body: Any) -> None:
-    face.write(kind, **body)
-    face.say()
-
-
-def _expire(face: Face, seq: int) -> None:
-    """Expire a hold, also while the link is down: what is signed goes out when it opens again."""
-    hold = face.ledger.holds.get((0, seq))
-    if hold is not None and hold.state is HoldState.OPEN:
-        with suppress(KeyError):
-            _say(face, K.ENTRY_KIND_EXPIRE, expire=pb.Expire(order_seq=seq))
-
-
-def _raise_grants(grid: HostileGrid, face: Face) -> None:
-    """Order, let work be done, and never agree to what it cost."""
-    if face.blind_at is None and "withhold" in grid.habits and grid._rng.random() < 0.5:
-        face.blind_at = face.pair.logs[THEM].seq
-    open_ = [hold for (payer, _), hold in face.ledger.holds.items() if payer == 0 and hold.state is HoldState.OPEN]
-    for hold in open_[-RAISED:]:
-        face.write(K.ENTRY_KIND_GRANT, grant=pb.Grant(order_seq=hold.seq, amount=hold.terms.max_charge))
-    for _ in range(3):
-        stream = grid._neighbour(face).own_offer("stream")
-        grid._buy(face, stream, "done", tokens=300, max_charge=400, grant=grid._rng.choice((50, 350)))
-
-
-def _misorder(grid: HostileGrid, face: Face) -> None:
-    """Orders that cannot be served, or are void."""
-    offer = grid._known(face)
-    if grid._rng.random() < 0.5:
-        grid._rng.choice(list(misdeeds.ORDERS.values())).act(face, offer)
-    else:
-        made = grid._rng.choice(list(misdeeds.VOID_ORDERS.values()))(face, offer)
-        face.write(K.ENTRY_KIND_ORDER, order=made.order)
-        face.say()
-
-
-def _speak_of_the_ended(grid: HostileGrid, face: Face) -> None:
-    """Grants, cancels, expiries, charges, credits and rejects for orders that may have ended long ago."""
-    holds = list(face.ledger.holds)
-    for payer, seq in grid._rng.sample(holds, min(len(holds), 3)):
-        kind, body = grid._rng.choice(WORDS_OF_PAYERS if payer == 0 else WORDS_OF_PROVIDERS)
-        face.write(kind, **body(face, seq))
-    face.say()
-
-
-WORDS_OF_PAYERS: tuple[tuple[int, Callable[[Face, int], dict[str, Any]]], ...] = (
-    (K.ENTRY_KIND_GRANT, lambda face, seq: {"grant": pb.Grant(order_seq=seq, amount=300)}),
-    (K.ENTRY_KIND_CANCEL, lambda face, seq: {"cancel": pb.Cancel(order_seq=seq)}),
-    (K.ENTRY_KIND_EXPIRE, lambda face, seq: {"expire": pb.Expire(order_seq=seq)}),
-)
-WORDS_OF_PROVIDERS: tuple[tuple[int, Callable[[Face, int], dict[str, Any]]], ...] = (
-    (K.ENTRY_KIND_CHARGE, lambda face, seq: {"charge": face.claim(seq, {"order": 1})}),
-    (K.ENTRY_KIND_CREDIT, lambda face, seq: {"credit": pb.Credit(order_seq=seq, amount=1)}),
-    (K.ENTRY_KIND_REJECT, lambda face, seq: {"reject": pb.Reject(order_seq=seq)}),
-)
-
-
-INITIATIVE: dict[str, Callable[[HostileGrid, Face], None]] = {
-    "equivocate": _equivocate,
-    "forge": _forge_frame,
-    "replay": _replay,
-    "flood": _flood,
-    "jam": _jam,
-    "withhold": _raise_grants,
-    "refuse_all": _raise_grants,
-    "overcharge": _misorder,
-    "charge_twice": _speak_of_the_ended,
-    "charge_late": _speak_of_the_ended,
-}

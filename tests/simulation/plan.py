@@ -22,7 +22,7 @@ HABITS = (
     "equivocate", "overcharge", "charge_twice", "charge_late", "withhold", "refuse_all", "jam", "replay", "forge",
     "hijack", "flood", "silence",
 )  # fmt: skip
-"""What hostile grids do (see `hostile`)."""
+"""What hostile grids do (see `habits`)."""
 FAULTS = (
     "cut", "half_open", "delay", "partition", "second_stream", "crash", "crash_at", "restore", "slow_disk",
     "full_disk", "jump", "freeze", "slow_reader", "suspend", "terminate", "drain", "rotate", "repeat",
