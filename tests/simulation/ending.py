@@ -240,8 +240,7 @@ def _paid(judge: Any, node: Node, books: Books) -> None:
     spent: dict[str, int] = {}
     for row in node.disk.tables["invocations"].values():
         if row[1] is not None:
-            spent[row[1]] = spent.get(row[1], 0) + _cost(row, orders)
-            _told(judge, node, row, orders)
+            spent[row[1]] = spent.get(row[1], 0) + _cost(judge, node, row, orders)
     for name, _, _, reserved, paid, *_ in node.disk.all_rows("accounts"):
         who = f"{node.identity.grid} {name}"
         judge.check(reserved == 0, "nothing stays reserved", f"{who}: {reserved}")
@@ -250,18 +249,13 @@ def _paid(judge: Any, node: Node, books: Books) -> None:
     assert PROBE in node.world.books.accounts
 
 
-def _told(judge: Any, node: Node, row: tuple[Any, ...], orders: dict[str, Order]) -> None:
-    """A consumer's receipt says what its call cost, and how the hold ended."""
+def _cost(judge: Any, node: Node, row: tuple[Any, ...], orders: dict[str, Order]) -> int:
+    """What a call has cost, minor units; its receipt says so, and how the hold ended."""
     order, receipt = orders.get(row[0].partition("@")[0]), Outcome.FromString(row[9] or b"").receipt
+    if order is None:
+        return int(receipt.charge)
     who = f"{node.identity.grid} {row[0]}: {receipt.charge} {HoldState.Name(receipt.hold)}"
-    if order is not None:
-        told = f"{who}, logs {order.cost()} {HoldState.Name(order.end)}"
-        same = (receipt.charge, receipt.hold) == (order.cost(), order.end)
-        judge.check(same, "a receipt says what the logs say", told)
-
-
-def _cost(row: tuple[Any, ...], orders: dict[str, Order]) -> int:
-    order = orders.get(row[0].partition("@")[0])
-    if order is not None:
-        return order.cost()
-    return Outcome.FromString(row[9]).receipt.charge if row[9] else 0
+    told = f"{who}, logs {order.cost()} {HoldState.Name(order.end)}"
+    same = (receipt.charge, receipt.hold) == (order.cost(), order.end)
+    judge.check(same, "a receipt says what the logs say", told)
+    return order.cost()

@@ -110,6 +110,9 @@ PLANTS: Mapping[str, Plant] = {
     ),
     "never forget a bad frame's money": Plant(CORE + "ledger", "self.lanes = self._saved", "pass"),
     "keep an invocation for ever": Plant(CORE + "world", "self.invocations.pop(inv.key, None)", "pass"),
+    "leave a receipt as it was before a credit": Plant(
+        CORE + "crediting", "inv.outcome.receipt.charge = source.charged", "pass"
+    ),
     "leave waiting orders waiting": Plant(
         CORE + "selling",
         "while queue and lane.unagreed - parked + (first := world.granted(link, queue[0])) <= most:",

@@ -148,7 +148,8 @@ class World:
 
     def parked(self, link: Link) -> int:
         """The grants of the peer's orders that wait, minor units: nothing is at stake for them yet."""
-        return sum([self.granted(link, inv) for inv in self.waiting.get(link.name, ())])
+        waiting = self.waiting.get(link.name)
+        return sum([self.granted(link, inv) for inv in waiting]) if waiting else 0
 
     def at_stake(self, link: Link) -> int:
         """What counts against the peer's `max_unagreed`, minor units, orders that wait left out."""

@@ -45,7 +45,10 @@ class Running:
 def run(path: Path, act: Any) -> Running:
     async def main() -> Running:
         running = Running(path)
-        await act(running)
+        try:
+            await act(running)
+        finally:
+            running.store.close()
         return running
 
     return asyncio.run(main())
