@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 RAW: Final = "raw_64"
+STREAM: Final = "link_stream_256"
 Round = dict[str, dict[str, Any]]
 """Scenario → its figures."""
 
@@ -54,6 +55,20 @@ def targets(result: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def budget(result: Mapping[str, Any], floor_ms: float) -> dict[str, float]:
+    """Processor milliseconds a paid call: what the target over the link leaves if no processor ever rests, the floor
+    (`floor.py`), and what is used. Empty where those were not measured."""
+    found = result["scenarios"]
+    if not {RAW, STREAM} <= found.keys():
+        return {}
+    least = TARGETS[f"{STREAM}_vs_raw"][2] * found[RAW]["calls_per_s"]
+    return {
+        "left_ms": result["machine"]["processors"] * 1e3 / least,
+        "floor_ms": floor_ms,
+        "used_ms": sum(found[STREAM]["cpu_ms_per_call"].values()),
+    }
+
+
 def show(result: Mapping[str, Any], console: Console) -> None:
     """Print everything."""
     table = Table(title="Paid calls, medians of the rounds", title_justify="left")
@@ -87,6 +102,12 @@ def show(result: Mapping[str, Any], console: Console) -> None:
             "first_start_s": "with a new folder, s",
         }
         console.print("; ".join(f"{names[key]}: {value:.2f}" for key, value in result["node"].items()))
+    if spent := result["budget"]:
+        console.print(
+            f"CPU ms/call over the link: the target leaves {spent['left_ms']:.2f}, messages, hashes, signatures and "
+            f"rows alone take {spent['floor_ms']:.2f}, {STREAM} takes {spent['used_ms']:.2f}",
+            soft_wrap=True,
+        )
     for name, row in result["targets"].items():
         mark = "[green]met[/]" if row["met"] else "[red]missed[/]"
         console.print(f"{name} = {row['value']:.2f}, wanted {row['target']}: {mark}")

@@ -14,6 +14,7 @@ import asyncio
 import os
 import platform
 import pstats
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ from children import Child, ChildError, busy_s, cpu_s, memory_mb
 from disk import commit_ms
 from grids import ECHO, NORTH, SOUTH, Grids, idle_figures, two_grids
 from load import PATIENCE_S, Figures, Plan
-from report import RAW, Round, ratios, show, summarise, targets
+from report import RAW, Round, budget, ratios, show, summarise, targets
 from rich.console import Console
 
 # name → (mode of the load, grid that does the work, calls in flight)
@@ -37,6 +38,7 @@ SCENARIOS: Final = {
     "link_call_64": ("call", SOUTH, 64),
     "call_local_64": ("call", NORTH, 64),
 }
+FLOOR_S: Final = 1.0
 PROFILE_LINES: Final = 40
 
 
@@ -105,6 +107,14 @@ class Bench:
             "others_cpu": max(0.0, busy - ours) / (figures.seconds * cores),
         }
 
+    async def floor_ms(self) -> float:
+        """Processor milliseconds of a paid call with no node around it (`floor.py`). Raises: ChildError."""
+        with tempfile.TemporaryDirectory(prefix="floor-", dir=self._folder) as folder:
+            child = Child("floor.py", folder, str(FLOOR_S), errors=self._folder / "floor.txt")
+            found: float = (await child.start())["cpu_ms"]
+            await child.stop()
+        return found
+
     async def _profile(self, name: str, plan: Plan) -> None:
         """Start profiling the nodes, or end it and write what was found."""
         if not self._options.profile or plan.mode == "raw":
@@ -141,9 +151,10 @@ async def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         try:
             async with two_grids(folder) as grids:
                 bench = Bench(options, grids, raw, port, folder)
-                rounds = []
+                rounds, floors = list[Round](), list[float]()
                 for number in range(options.rounds):
                     console.print(f"round {number + 1} of {options.rounds}", highlight=False)
+                    floors.append(await bench.floor_ms())
                     rounds.append(await bench.round(names, console))
                 node |= {f"{short}_loaded_mb": memory_mb(one.pid) for short, one in grids.nodes.items()}
                 charged = dict(bench.charged)
@@ -163,7 +174,7 @@ async def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         "charged": charged,
         "rounds": rounds,
     }
-    return {**result, "targets": targets(result)}
+    return {**result, "targets": targets(result), "budget": budget(result, statistics.median(floors))}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
