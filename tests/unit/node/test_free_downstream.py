@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit.rogue import HOUR_MS, K
 from tests.kit.worlds import make_offer
-from tests.unit.node.test_hostile_peers import Between
+from tests.unit.node.test_hostile_relays import Between
 from tests.unit.node.test_misdeeds import MAL
 
 from intertie.amounts import apply_tariff, charge
