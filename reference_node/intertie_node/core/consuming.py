@@ -67,6 +67,7 @@ def _start(world: World, account: str, request: Request, digest: bytes, fx: Effe
         raise IntertieError("NODE_DRAINING", "This node is shutting down; try again later.")
     if len(world.invocations) >= world.settings.max_invocations:
         raise IntertieError("NODE_BUSY", "Too many invocations are under way here; try again later.")
+    _check_account(world, account)
     made_at = parse_uuid7(request.id)
     if made_at > fx.now + MAX_ID_LEAD_MS:
         raise IntertieError("ID_INVALID", "The id's time lies in the future.", id=request.id)
@@ -84,6 +85,19 @@ def _start(world: World, account: str, request: Request, digest: bytes, fx: Effe
     else:
         _order(world, inv, offer, source, made_at, fx)
     return inv
+
+
+def _check_account(world: World, account: str) -> None:
+    """Check that an account may still invoke: a stream outlives the token that it was opened with.
+
+    Raises: IntertieError UNAUTHENTICATED, NODE_BUSY.
+    """
+    known, most = world.books.accounts.get(account), world.settings.account_invocations
+    if known is None or known.revoked:
+        raise IntertieError("UNAUTHENTICATED", "The token is revoked: intertie token create makes one.")
+    if world.places[account] >= most:
+        message = f"{most} invocations of account {account} are under way, as many as it may have; try again later."
+        raise IntertieError("NODE_BUSY", message, limit=str(most))
 
 
 def _order(world: World, inv: Invocation, offer: KnownOffer, source: ConsumerSource, made_at: int, fx: Effects) -> None:

@@ -27,7 +27,7 @@ from intertie_node.core.world import Orphan, StoredInvocation, World
 
 def revive(world: World, row: Sequence[Any]) -> Invocation:
     """Rebuild an invocation from its row and keep it in memory."""
-    key, _, _, _, state, _, ended_at, _, record, outcome = row
+    _, _, _, _, state, _, ended_at, _, record, outcome = row
     stored = msgspec.msgpack.decode(record, type=StoredInvocation)
     inv = Invocation(stored.spec, _source(world, stored.source), _sink(world, stored))
     inv.state, inv.ended_at, inv.last_event, inv.finished = (
@@ -40,7 +40,7 @@ def revive(world: World, row: Sequence[Any]) -> Invocation:
     if stored.reply:
         inv.reply = InputReply.FromString(stored.reply)
         inv.asked = inv.reply.request
-    world.invocations[key] = inv
+    world.keep(inv)
     for row_, payer in ((stored.source, THEM), (stored.sink or ("",), ME)):
         if row_[0] in ("order_source", "order_sink"):
             world.orders[row_[1], payer, row_[2]] = inv

@@ -1,5 +1,6 @@
 """The state of one grid's node, in memory. Steps change it; rows of what changed are written once a batch."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -49,6 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     event_credit: int = 64 * 1024
     max_timeout_ms: int = 3_600_000
     max_invocations: int = 16_384
+    account_invocations: int = 8_192
+    """Most of them that one account may have, so that none takes every place."""
     """Most invocations in memory; consumers' new ones are refused beyond. Those of peers: `Limits.orders`."""
     grace_ms: int = 2_000
     """How long after a deadline an outcome may still arrive before OUTCOME_UNKNOWN is reported."""
@@ -105,6 +108,8 @@ class World:
         self.executors: dict[bytes, VerifiedDescriptor] = {own.fingerprint: descriptor}
         """Fingerprint → descriptor of every grid whose records may be met."""
         self.invocations: dict[str, Invocation] = {}
+        self.places: Counter[str] = Counter()
+        """How many of them each caller has."""
         self.orders: dict[tuple[str, int, int], Invocation] = {}
         """(link, payer, order seq) → invocation, for orders of both sides."""
         self.orphans: dict[str, Orphan] = {}
@@ -158,9 +163,14 @@ class World:
     # -- invocations ------------------------------------------------------------------------------
 
     def add(self, inv: Invocation) -> None:
-        """Keep a new invocation."""
-        self.invocations[inv.key] = inv
+        """Take up a new invocation."""
+        self.keep(inv)
         self.touch(inv)
+
+    def keep(self, inv: Invocation) -> None:
+        """Hold an invocation in memory."""
+        self.invocations[inv.key] = inv
+        self.places[inv.spec.caller] += 1
 
     def touch(self, inv: Invocation) -> None:
         """Have the invocation's row written at the end of the batch."""
@@ -177,7 +187,8 @@ class World:
         if inv.key in self._changed:
             self._leaving.append(inv)
             return
-        self.invocations.pop(inv.key, None)
+        if self.invocations.pop(inv.key, None) is not None:
+            self.places[inv.spec.caller] -= 1
         for party in (inv.source, inv.sink):
             if party is not None and party.order is not None:
                 self.orders.pop(party.order, None)
