@@ -331,6 +331,10 @@ class Consumers(Protocol):
         """`size` bytes of events have been taken: as many more may come."""
         ...
 
+    async def caught_up(self) -> None:
+        """Return once everything asked for so far has been acted upon, durable or not."""
+        ...
+
     async def send_input(self, account: str, request: SendInputRequest) -> None:
         """Answer an input request."""
         ...

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import sys
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from tests.federation.stage import AFAR, DELAY, ECHO, GRIDS, Stage, outcome_despite, reply_to
-from tests.kit.live import Consumer, LiveNode, refused, until
+from tests.kit.flood import COMMANDS
+from tests.kit.live import Consumer, LiveNode, now_ms, refused, until
 
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1 import task_pb2 as ts
 from intertie_node.adapters.grpc import subscriptions
+
+FLOOD = Path(__file__).parents[1] / "kit/flood.py"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -143,6 +149,38 @@ async def test_a_consumer_that_reads_nothing_is_cut(stage: Stage, monkeypatch: p
     await again.say(subscriptions=[iv.SubscribeRequest(id=requests[0].id, after_seq=999)])
     await again.outcome(requests[0].id)
     again.raw.cancel()
+
+
+async def test_a_flood_of_commands_waits_at_the_consumer(stage: Stage) -> None:
+    """However fast they come, from a process of its own: few wait here, and others are served."""
+    engine, token = stage.north.node.engine, await stage.north.node.create_token("erin", 10_000)
+    command = (sys.executable, FLOOD, stage.north.loopback, token, "12")
+    flooder = await asyncio.create_subprocess_exec(*command, env={"PYTHONPATH": os.pathsep.join(sys.path)})
+    steps, longest = engine.steps, 0
+    try:
+        while engine.steps < steps + 10 * COMMANDS:
+            longest = max(longest, len(engine.turns.inbox))
+            assert (await stage.consumer.call(Consumer.request(ECHO))).state == ts.TASK_STATE_COMPLETED
+    finally:
+        flooder.kill()
+        await flooder.wait()
+    assert longest < 2 * COMMANDS
+
+
+async def test_a_stream_whose_token_is_revoked_begins_nothing_more(stage: Stage) -> None:
+    token = await stage.north.node.create_token("frank", 10_000)
+    async with stage.north.consumer(token) as frank:
+        stream, first, second = frank.stream(), Consumer.request(ECHO), Consumer.request(ECHO)
+        await stream.say(invocations=[first])
+        assert (await stream.outcome(first.id)).state == ts.TASK_STATE_COMPLETED
+        account = stage.north.node.world.books.accounts["frank"]
+        account.revoked = now_ms()
+        await stream.say(invocations=[second])
+        (refusal,) = await stream.read()
+        assert refusal.id == second.id
+        assert refusal.refused.reason == "UNAUTHENTICATED"
+        assert (account.reserved, account.spent) == (0, 10)
+        stream.raw.cancel()
 
 
 @AFAR

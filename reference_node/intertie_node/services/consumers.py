@@ -1,8 +1,10 @@
 """The node's answers to its consumers (`ports.Consumers`): known ids, pages, budgets (design §5 rule 4, §9)."""
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -29,6 +31,7 @@ Submit = Callable[[Callable[[Effects], None]], None]
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 MAX_RECENT = 20_000
+DRAIN_POLL_S = 0.05
 
 
 class ConsumerDesk:
@@ -170,6 +173,28 @@ class ConsumerDesk:
                 raise IntertieError("NOT_FOUND", "No running invocation with this id is known.")
 
         await durable(self._submit, step)
+
+    async def caught_up(self) -> None:
+        """Return once everything asked for so far has been acted upon, durable or not."""
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def step(fx: Effects) -> None:
+            if not reached.done():
+                reached.set_result(None)
+
+        self._submit(step)
+        await reached
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until no consumer listens for an outcome any more, at most `seconds`."""
+        until = monotonic() + seconds
+        while self._listened_to() and monotonic() < until:  # noqa: ASYNC110 - nothing says when the last one has ended
+            await asyncio.sleep(DRAIN_POLL_S)
+
+    def _listened_to(self) -> bool:
+        """Whether a consumer waits for the outcome of an invocation."""
+        sources = (inv.source for inv in self._world.invocations.values())
+        return any(isinstance(source, ConsumerSource) and source.listening for source in sources)
 
     # -- reading ----------------------------------------------------------------------------------
 

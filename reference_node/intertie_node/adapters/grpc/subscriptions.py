@@ -16,6 +16,8 @@ MAX_QUEUED_BYTES = 64 << 20
 """A stream whose consumer leaves more unread than this is cut."""
 FRAME_BYTES = 240 * 1024
 MAX_FRAME_BYTES = 256 * 1024
+MAX_AHEAD = 512
+"""Commands of a stream that may wait for the engine before the next frame is read."""
 
 
 class Mailbox:
@@ -140,6 +142,8 @@ class StreamDesk:
         await self._said_all.wait()
 
     async def _read(self) -> None:
+        """Take the consumer's frames, no faster than the engine acts upon them: the rest waits at the consumer."""
+        ahead = 0
         while True:
             request = await self._context.read()
             if request is grpc.aio.EOF:
@@ -150,6 +154,10 @@ class StreamDesk:
                 self._start(invocation)
             if request.subscriptions or request.inputs or request.cancels or request.credits:
                 await self._rest(request)
+            ahead += len(request.invocations) + len(request.subscriptions) + len(request.credits)
+            if ahead > MAX_AHEAD:
+                await self._consumers.caught_up()
+                ahead = 0
 
     def _start(self, invocation: iv.Invocation) -> None:
         seat = self._seats.get(invocation.id)
