@@ -235,7 +235,7 @@ class Node:
         """
         self.world.draining = True
         await self.servers.serving(False)
-        await self.runner.drain(drain_s)
+        await asyncio.gather(self.runner.drain(drain_s), self.consumers.drain(drain_s))
         if self._tasks and not self._tasks[0].done():
             await durable(self.engine.submit, lambda fx: None)
         await self.admin.stop()

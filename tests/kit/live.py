@@ -111,7 +111,8 @@ class LiveNode:
         text = _CONFIG.format(name=name, ports=self.ports, relay=str(relay).lower())
         file = Path(__file__).with_name("bad_backends.py")
         text += "".join(_PYTHON.format(offer=offer, file=file) for offer in offers)
-        self.node = Node(config.decode(text + extra, folder), folder)
+        self._make = lambda: Node(config.decode(text + extra, folder), folder)
+        self.node = self._make()
         self.token = ""
 
     @property
@@ -134,8 +135,13 @@ class LiveNode:
         await self.node.start()
         self.token = await self.node.create_token("alice", BUDGET)
 
-    async def stop(self) -> None:
-        await asyncio.wait_for(self.node.stop(), 20)
+    async def stop(self, drain_s: float = 10) -> None:
+        await asyncio.wait_for(self.node.stop(drain_s), 20)
+
+    async def start_again(self) -> None:
+        """Start the same grid once more, after `stop`."""
+        self.node = self._make()
+        await self.node.start()
 
     def check(self) -> None:
         """Raises: what stopped the engine, if anything has."""

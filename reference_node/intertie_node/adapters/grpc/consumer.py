@@ -13,7 +13,7 @@ from intertie.v1 import catalog_pb2 as ct
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import Event
-from intertie_node.adapters.grpc.calls import guarded
+from intertie_node.adapters.grpc.calls import Face, OpenCalls, guarded
 from intertie_node.adapters.grpc.frames import wrap
 from intertie_node.adapters.grpc.subscriptions import Mailbox, StreamDesk
 from intertie_node.ports import Consumers
@@ -23,11 +23,8 @@ WATCH_INTERVAL_S = 0.2
 SERVICE = "intertie.v1.InvocationService"
 
 
-class InvocationFace(invocation_pb2_grpc.InvocationServiceServicer):
+class InvocationFace(Face, invocation_pb2_grpc.InvocationServiceServicer):
     """InvocationService."""
-
-    def __init__(self, consumers: Consumers) -> None:
-        self._consumers = consumers
 
     @guarded
     async def Call(self, request: iv.CallRequest, context: Any, account: str) -> bytes:
@@ -139,11 +136,8 @@ class Collected:
         return whole
 
 
-class CatalogFace(catalog_pb2_grpc.CatalogServiceServicer):
+class CatalogFace(Face, catalog_pb2_grpc.CatalogServiceServicer):
     """CatalogService."""
-
-    def __init__(self, consumers: Consumers) -> None:
-        self._consumers = consumers
 
     @guarded
     async def Search(self, request: ct.SearchRequest, context: Any, account: str) -> ct.SearchResponse:
@@ -187,11 +181,8 @@ class CatalogFace(catalog_pb2_grpc.CatalogServiceServicer):
         return changes
 
 
-class AccountFace(account_pb2_grpc.AccountServiceServicer):
+class AccountFace(Face, account_pb2_grpc.AccountServiceServicer):
     """AccountService."""
-
-    def __init__(self, consumers: Consumers) -> None:
-        self._consumers = consumers
 
     @guarded
     async def GetAccount(self, request: ac.GetAccountRequest, context: Any, account: str) -> ac.GetAccountResponse:
@@ -204,12 +195,12 @@ class AccountFace(account_pb2_grpc.AccountServiceServicer):
         return await self._consumers.charges(account, request)
 
 
-def add_consumer_face(server: grpc.aio.Server, consumers: Consumers) -> None:
+def add_consumer_face(server: grpc.aio.Server, consumers: Consumers, calls: OpenCalls) -> None:
     """Serve the three services of the consumer face."""
-    face = InvocationFace(consumers)
+    face = InvocationFace(consumers, calls)
     invocation_pb2_grpc.add_InvocationServiceServicer_to_server(face, server)
-    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogFace(consumers), server)
-    account_pb2_grpc.add_AccountServiceServicer_to_server(AccountFace(consumers), server)
+    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogFace(consumers, calls), server)
+    account_pb2_grpc.add_AccountServiceServicer_to_server(AccountFace(consumers, calls), server)
     server.add_registered_method_handlers(
         SERVICE,
         {

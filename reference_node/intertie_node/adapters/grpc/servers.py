@@ -9,6 +9,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from intertie.errors import IntertieError
 from intertie.v1 import directory_pb2 as dr
 from intertie.v1 import directory_pb2_grpc
+from intertie_node.adapters.grpc.calls import OpenCalls
 from intertie_node.adapters.grpc.consumer import add_consumer_face
 from intertie_node.adapters.grpc.peer import PeerFace
 from intertie_node.adapters.grpc.status import abort
@@ -58,6 +59,7 @@ class Servers:
         self._peer = peer
         self._consumers = consumers
         self._strangers = strangers
+        self._calls = OpenCalls()
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
 
@@ -71,7 +73,7 @@ class Servers:
         """Serve directory and consumers with server TLS."""
         server = grpc.aio.server(options=OPTIONS)
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(DirectoryFace(self._strangers), server)
-        add_consumer_face(server, self._consumers)
+        add_consumer_face(server, self._consumers, self._calls)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return await self._start(server, address, self._credentials.public())
 
@@ -81,7 +83,7 @@ class Servers:
         if not (host == "localhost" or ipaddress.ip_address(host).is_loopback):
             raise IntertieError("INVALID_ARGUMENT", f"{address} is not a loopback address: plaintext is refused there.")
         server = grpc.aio.server(options=OPTIONS)
-        add_consumer_face(server, self._consumers)
+        add_consumer_face(server, self._consumers, self._calls)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return await self._start(server, address, None)
 
@@ -103,6 +105,7 @@ class Servers:
         await self._health.set("", status)
 
     async def stop(self, grace_s: float) -> None:
-        """Stop all servers, letting calls end for `grace_s` seconds."""
+        """Stop all servers: consumers' calls end with NODE_DRAINING, every other one may take `grace_s` seconds."""
+        self._calls.end()
         for server in self._servers:
             await server.stop(grace_s)
