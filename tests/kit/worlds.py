@@ -8,7 +8,7 @@ engine does: run the steps, commit, send, reply, start work. `Network.run` goes 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -233,7 +233,7 @@ def echo(node: SimNode, work: StartWork) -> None:
     node.report(work.invocation, lambda inv, fx: executing.completed(node.world, inv, output, False, None, fx))
 
 
-def make_offer(origin: bytes, name: str, prices: dict[str, tuple[int, int]] = PRICES, **fields: Any) -> bytes:
+def make_offer(origin: bytes, name: str, prices: Mapping[str, tuple[int, int]] = PRICES, **fields: Any) -> bytes:
     """Exact bytes of an offer."""
     offer = Offer(
         kind=OFFER_KIND_TOOL, name=name, asset="XTS", scale=6, origin=origin, charge_on=CHARGE_ON_USAGE, **fields

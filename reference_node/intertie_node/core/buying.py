@@ -19,7 +19,7 @@ from intertie_node.core.holds import OPEN, Hold
 from intertie_node.core.invocations import End, Invocation
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.link import Link
-from intertie_node.core.outputs import check_output
+from intertie_node.core.outputs import check_counted, check_output
 from intertie_node.core.pair import Fact
 from intertie_node.core.proofs import check_record, owes_record
 from intertie_node.core.rejoining import note_end
@@ -49,6 +49,7 @@ def on_charge(world: World, link: Link, fact: Fact, data: bytes, fx: Effects) ->
     try:
         record = check_claim(world, hold, body, before)
         check_output(inv, record)
+        check_counted(inv, usage, body.state)
     except IntertieError as fault:
         if fact.seq > link.ledger.acked[ME]:
             refuse(link, fact.seq, fault.reason, fault.message, fx)

@@ -1,9 +1,40 @@
-"""Whether what was delivered is what the executor's record proves (design §9, execution records)."""
+"""Whether what was delivered is what the executor's record proves, and what is charged (design §9, records)."""
+
+from collections.abc import Mapping
+from typing import Final
 
 from intertie.errors import IntertieError
 from intertie.v1.record_pb2 import ExecutionRecord
+from intertie.v1.task_pb2 import TASK_STATE_CANCELED, TASK_STATE_COMPLETED, TASK_STATE_FAILED
 from intertie_node.core.invocations import End, Invocation
 from intertie_node.core.sinks import OrderSink
+
+_BY_END: Final = (
+    ("order", TASK_STATE_COMPLETED),
+    ("order.failed", TASK_STATE_FAILED),
+    ("order.canceled", TASK_STATE_CANCELED),
+)
+"""Units that count 1 where an order ended so, else 0."""
+_STREAMED: Final = "text.output.byte"
+
+
+def check_counted(inv: Invocation | None, usage: Mapping[str, int], state: int) -> None:
+    """Compare what is finally charged, atoms by unit, with what the payer counts itself (RFC 0010, IT-MTR-007).
+
+    Streamed bytes are known once all events have passed; less than what was counted may be charged.
+    Raises: IntertieError RECORD_MISMATCH.
+    """
+    for unit, end in _BY_END:
+        if usage.get(unit, 0) > (state == end):
+            raise _miscounted(unit, int(state == end), usage[unit])
+    sink = inv.sink if inv is not None else None
+    if isinstance(sink, OrderSink) and sink.delivered is not None and usage.get(_STREAMED, 0) > sink.streamed:
+        raise _miscounted(_STREAMED, sink.streamed, usage[_STREAMED])
+
+
+def _miscounted(unit: str, counted: int, charged: int) -> IntertieError:
+    message = f"{charged} atoms of {unit} are charged; {counted} were counted here."
+    return IntertieError("RECORD_MISMATCH", message, field="quantities")
 
 
 def check_output(inv: Invocation | None, record: ExecutionRecord | None) -> None:

@@ -195,6 +195,8 @@ class OrderSink:
         """Grant that the provider has asked for, as an upstream amount; asked for again when a link is back."""
         self.delivered: bytes | None = None
         """Salted digest of the output, once all events up to the result have passed; empty for none."""
+        self.streamed = 0
+        """Bytes of the pieces of output that have passed."""
         self._counted = 0
         self._output: Any = None
         self.canceling: str | None = None
@@ -214,9 +216,10 @@ class OrderSink:
         if event.number != self._counted + 1:
             return
         self._counted = event.number
-        if event.HasField("chunk") and event.chunk.payload.data:
+        if event.HasField("chunk") and (piece := event.chunk.payload.data):
             self._output = self._output or sha256(nonce)
-            self._output.update(event.chunk.payload.data)
+            self._output.update(piece)
+            self.streamed += len(piece)
         elif event.HasField("result"):
             data = event.result.output.data
             if self._output is None:

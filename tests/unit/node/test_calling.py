@@ -11,6 +11,7 @@ import pytest
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.envelope_pb2 import Payload, Problem
 from intertie.v1.event_pb2 import Chunk, Event
+from intertie_node.adapters.grpc.calls import OpenCalls
 from intertie_node.adapters.grpc.consumer import MAX_COLLECTED_BYTES, InvocationFace
 
 ID = "01a20000-0000-7000-8000-000000000000"
@@ -47,7 +48,7 @@ class Node:
 
     async def call(self) -> asyncio.Task[bytes]:
         request = iv.CallRequest(invocation=iv.Invocation(id=ID))
-        task = asyncio.create_task(InvocationFace(self).Call(request, self))  # type: ignore[arg-type]
+        task = asyncio.create_task(InvocationFace(self, OpenCalls()).Call(request, self))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         return task
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.kit.misdeeds import (
     VOID_ORDERS,
 )
 from tests.kit.rogue import K, Rogue
-from tests.kit.worlds import Identity, Listener, Network, SimNode, is_open, make_offer, snapshot
+from tests.kit.worlds import PRICES, Identity, Listener, Network, SimNode, is_open, make_offer, snapshot
 
 from intertie.registry import ERRORS
 from intertie.v1 import entry_pb2 as pb
@@ -50,10 +51,10 @@ class Scene:
         assert is_open(self.node, MAL)
         return self
 
-    def selling(self) -> Scene:
+    def selling(self, prices: Mapping[str, tuple[int, int]] = PRICES) -> Scene:
         """With an offer of the rogue's in the node's catalog."""
         self.opened()
-        data = make_offer(MAL.fingerprint, "tool")
+        data = make_offer(MAL.fingerprint, "tool", prices)
         self.net.catalogs[MAL.fingerprint] = [data]
         self.rogue.say(advertisements=self.rogue.advertise([data]))
         self.net.run()

@@ -30,6 +30,7 @@ def test_offers_of_a_link_that_is_down_are_out_of_reach_for_now(line: Line) -> N
 
 
 def test_a_grid_further_down_that_is_cut_off_is_out_of_reach_too(line: Line) -> None:
+    line.hub.open_account("alice", 10**6)
     line.cut(line.hub, line.south)
     line.net.wait(1_000)
     assert line.refusal(line.hub) == "PEER_UNAVAILABLE"

@@ -50,6 +50,39 @@ def test_a_charge_for_another_output_than_was_delivered_is_refused() -> None:
     scene.check_calm()
 
 
+@pytest.mark.parametrize("counted, rule", [(1, ""), (2, ""), (3, "RECORD_MISMATCH"), (400, "RECORD_MISMATCH")])
+def test_more_bytes_than_were_streamed_are_not_paid_for(counted: int, rule: str) -> None:
+    """Two bytes pass as pieces, a few more as the output itself, which this unit does not count."""
+    scene = Scene().selling({"order": (1, 1), "text.output.byte": (1, 1)})
+    listener, order = scene.ordered(max_charge=1_000)
+    usage = USAGE | {"text.output.byte": counted}
+    proof = scene.rogue.proof(
+        order, usage, output_digest=salted(scene.rogue.ledger.holds[THEM, order].terms.nonce, b"ab{}")
+    )
+    seq = scene.rogue.write(K.ENTRY_KIND_CHARGE, charge=scene.rogue.claim(order, usage, proof=proof))
+    events = [chunk(order, 1, b"a"), chunk(order, 2, b"b"), scene.rogue.result(order, b"{}", 3)]
+    scene.rogue.say(events=events)
+    scene.net.run()
+    assert scene.rogue.refused() == ({seq: rule} if rule else {})
+    assert listener.outcome is not None
+    assert listener.outcome.problem.reason == rule
+    assert listener.outcome.receipt.charge == (0 if rule else 1 + counted)
+    scene.check_calm()
+
+
+@pytest.mark.parametrize("unit", ["order.failed", "order.canceled"])
+def test_an_end_that_was_not_is_not_paid_for(unit: str) -> None:
+    scene = Scene().selling({"order": (1, 1), unit: (1, 1)})
+    listener, order = scene.ordered(max_charge=1_000)
+    seq = scene.rogue.write(K.ENTRY_KIND_CHARGE, charge=scene.rogue.claim(order, USAGE | {unit: 1}))
+    scene.rogue.say(events=[scene.rogue.result(order)])
+    scene.net.run()
+    assert scene.rogue.refused() == {seq: "RECORD_MISMATCH"}
+    assert listener.outcome is not None
+    assert listener.outcome.receipt.charge == 0
+    scene.check_calm()
+
+
 @pytest.mark.parametrize("pieces", [[b"{", b"}"], [b"", b"{}"], [b"{}"]])
 def test_pieces_count_in_order(pieces: list[bytes]) -> None:
     scene = Scene().selling()
