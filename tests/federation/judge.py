@@ -132,6 +132,8 @@ class Judge:
 
     def __init__(self, trio: Trio) -> None:
         self._trio = trio
+        self.restored: set[str] = set()
+        """Nodes that were put back to an older copy: what had ended after it has entries there, but no invocation."""
         self._before: dict[tuple[str, str, int], Log] = {}
 
     async def verdict(self, made: Made, seconds: float = REST_S) -> list[str]:
@@ -141,6 +143,7 @@ class Judge:
         every, faults = await settled(self._trio, seconds)
         faults += self._kept(every)
         faults += [fault for books in every.values() for fault in (*_gaps(books), *_ends(books), *_sums(books))]
+        faults += [fault for name, books in every.items() if name not in self.restored for fault in _missing(books)]
         for link, one, other in _pairs(every):
             faults += _same(link, one, other)
             faults += await asyncio.to_thread(self._verified, link, one, other)
@@ -218,6 +221,18 @@ def _same(link: str, one: Books, other: Books) -> list[str]:
         common = min(len(written), len(held))
         if written[:common] != held[:common]:
             faults.append(f"{mine.name} and {theirs.name} hold different entries of {mine.name}")
+    return faults
+
+
+def _missing(books: Books) -> list[str]:
+    """Every valid order that was received has an invocation, and so has every order of an own consumer."""
+    known = {row[0].partition("@")[0] for row in books.invocations}
+    sides = (ME, THEM) if books.accounts else (THEM,)
+    faults = []
+    for (link, side), log in books.logs.items():
+        entries = [pb.Entry.FromString(data) for _, data, _ in log] if side in sides else []
+        lost = [e.order.id for e in entries if e.kind == pb.ENTRY_KIND_ORDER and e.order.id not in known]
+        faults += [f"{books.name}: no invocation of order {id} on {link[:8]}" for id in lost]
     return faults
 
 

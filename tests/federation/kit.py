@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from tests.federation import node_main
 from tests.federation.backends import JOURNAL
+from tests.federation.traffic import Caller
 
 from intertie.client import Client
 from intertie_node.adapters.grpc.tls import make_certificate
@@ -262,9 +263,9 @@ class Trio:
             said = [await node.ask("status") for node in self.nodes.values()]
             raise AssertionError("\n".join([str(error), *map(str, said), logs_of(self.nodes.values())])) from None
 
-    def client(self) -> Client:
-        """A client of north."""
-        return Client(f"127.0.0.1:{self.north.ports[2]}", self.token, insecure=True)
+    def client(self) -> Caller:
+        """A consumer of north."""
+        return Caller(Client(f"127.0.0.1:{self.north.ports[2]}", self.token, insecure=True))
 
     def kill(self) -> None:
         """End all processes."""

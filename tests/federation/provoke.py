@@ -9,9 +9,8 @@ from typing import Final
 
 from tests.federation.judge import entries, read
 from tests.federation.kit import NodeProcess, Trio, until
-from tests.federation.traffic import Made, call, work
+from tests.federation.traffic import Caller, Made, call, work
 
-from intertie.client import Client
 from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.task_pb2 import TaskState
@@ -32,7 +31,7 @@ Provoke = Callable[["Scene"], Awaitable[None]]
 class Scene:
     """A trio with a consumer, and the node that is to crash."""
 
-    def __init__(self, trio: Trio, target: NodeProcess, client: Client, made: Made) -> None:
+    def __init__(self, trio: Trio, target: NodeProcess, client: Caller, made: Made) -> None:
         self.trio = trio
         self.target = target
         self.client = client

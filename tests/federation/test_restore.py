@@ -91,6 +91,7 @@ async def test_an_older_copy_catches_up(name: str, tmp_path: Path) -> None:
                 assert len(log) > len(held_by_peers(name, copied[0])[peer]), "the copy is older"
             node.kill()
             put_back(node, tmp_path / "copy")
+            judge.restored.add(node.name)
             assert len(read(node).logs) < len(before[name].logs) or read(node).logs != before[name].logs
             node.start()
             await trio.connected()
@@ -125,6 +126,7 @@ async def test_an_older_copy_in_the_middle_of_work(name: str, tmp_path: Path) ->
             node.kill()
             before = {each: read(trio.nodes[each]) for each in NODES}
             put_back(node, tmp_path / "copy")
+            judge.restored.add(node.name)
             node.start()
             await trio.connected()
             await running
@@ -151,6 +153,7 @@ async def test_a_relay_hears_last_from_whom_it_had_ordered(tmp_path: Path) -> No
             node.kill()
             trio.south.kill()
             put_back(node, tmp_path / "copy")
+            judge.restored.add(node.name)
             node.start()
 
             async def met() -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from typing import Any, Final
+from contextlib import AsyncExitStack
+from typing import Any, Final, Self
 
 from msgspec import Struct, field
 
-from intertie.client import CallResult, Client, new_id
+from intertie.client import CallResult, CallStream, Client, new_id
 from intertie.errors import IntertieError
 
 ATTEMPT_S: Final = 20.0
@@ -26,6 +28,31 @@ NOT_NOW: Final = frozenset(
     }
 )
 """Reasons for which the same call may well go through a little later."""
+
+
+class Caller:
+    """A consumer who calls through `Call` and through one `Stream` by turns: the same id by both, if it must."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._open.enter_async_context(self._client)
+        stream = await self._open.enter_async_context(self._client.stream())
+        self._ways: itertools.cycle[Client | CallStream] = itertools.cycle((stream, self._client))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+
+    async def call(self, ref: str, given: dict[str, Any], **options: Any) -> CallResult:
+        """Call, as the client does."""
+        return await next(self._ways).call(ref, given, **options)
+
+    async def cancel(self, invocation: str) -> Any:
+        """Ask to stop an invocation."""
+        return await self._client.cancel(invocation)
 
 
 class Made(Struct):
@@ -52,7 +79,7 @@ class Made(Struct):
 
 
 async def call(
-    client: Client,
+    client: Caller,
     made: Made,
     ref: str,
     given: dict[str, Any] | None = None,
@@ -88,7 +115,7 @@ async def call(
         id = new_id()
 
 
-async def work(client: Client, made: Made, ref: str, given: dict[str, Any] | None = None, **more: Any) -> None:
+async def work(client: Caller, made: Made, ref: str, given: dict[str, Any] | None = None, **more: Any) -> None:
     """A call that is meant to complete."""
     made.wanted += 1
     result = await call(client, made, ref, given, **more)
