@@ -48,9 +48,9 @@ class GetAccountResponse(_message.Message):
     RESERVED_FIELD_NUMBER: _builtins.int
     SPENT_FIELD_NUMBER: _builtins.int
     account: _builtins.str
-    """Name of the account."""
+    """Name of the account. UTF-8 text, as the operator named it; set by the node."""
     asset: _builtins.str
-    """The asset of all amounts."""
+    """The asset of all amounts. RFC 0003, section 3.8, e.g. "EUR"; set by the node."""
     scale: _builtins.int
     """Decimal digits of one minor unit."""
     budget: _builtins.int
@@ -115,7 +115,7 @@ class ListChargesResponse(_message.Message):
     """For the next page; empty at the end."""
     @_builtins.property
     def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountCharge]:
-        """The page."""
+        """The page. At most 100, newest first; set by the node."""
 
     def __init__(
         self,
@@ -142,11 +142,11 @@ class AccountCharge(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The invocation."""
+    """The invocation. UUIDv7 in text form; set by the node."""
     offer: _builtins.str
-    """Reference of the offer."""
+    """Reference of the offer. "origin-grid/name", or "name" for an offer of this grid; set by the node."""
     amount: _builtins.int
-    """Minor units."""
+    """Minor units. 0 to 2^63−1; set by the node."""
     at: _builtins.int
     """When it was charged: milliseconds since the Unix epoch."""
     def __init__(

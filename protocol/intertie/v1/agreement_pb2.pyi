@@ -110,7 +110,7 @@ class Party(_message.Message):
     fingerprint: _builtins.bytes
     """Multihash of the grid's version-1 root key."""
     grid: _builtins.str
-    """The grid's DNS name."""
+    """The grid's DNS name. At most 253 characters, RFC 0003, section 3.8; set by the proposer, for both parties."""
     nonce: _builtins.bytes
     """16 to 32 random bytes that make this peering's genesis unique. The proposer sets both parties' nonces;
     the acceptor refuses a genesis that it has known before.

@@ -116,7 +116,7 @@ class Offer(_message.Message):
     output_schema: _builtins.bytes
     """JSON Schema 2020-12 of the output, UTF-8 bytes; may be empty; at most 64 KiB."""
     asset: _builtins.str
-    """The asset of the prices."""
+    """The asset of the prices. RFC 0003, section 3.8, e.g. "EUR"; set by the origin."""
     scale: _builtins.int
     """Decimal digits of one minor unit of the asset."""
     charge_on: Global___ChargeOn.ValueType
@@ -124,15 +124,21 @@ class Offer(_message.Message):
     place: _builtins.str
     """ISO 3166 code of the place of execution; empty if not stated."""
     data_policy: _builtins.str
-    """Data policy, e.g. "not-stored"; a word of the origin's, shown to people."""
+    """Data policy, e.g. "not-stored"; a word of the origin's, shown to people. Empty if none is stated; set by the
+    origin.
+    """
     input_bytes: _builtins.int
     """Largest input in bytes."""
     max_duration_ms: _builtins.int
     """Longest run in milliseconds."""
     captured_type: _builtins.str
-    """Where it was captured from another protocol: e.g. "mcp.tool"."""
+    """Where it was captured from another protocol: e.g. "mcp.tool". Empty for an offer that was not captured; set by
+    the origin.
+    """
     captured: _builtins.bytes
-    """What was received on that protocol's wire; JSON keeps every member in the order received."""
+    """What was received on that protocol's wire; JSON keeps every member in the order received. Empty for an offer that
+    was not captured; set by the origin.
+    """
     origin: _builtins.bytes
     """Multihash fingerprint of the origin grid, so that equal offers of two grids have different digests."""
     @_builtins.property
@@ -151,7 +157,7 @@ class Offer(_message.Message):
 
     @_builtins.property
     def energy(self) -> _containers.RepeatedCompositeFieldContainer[_metering_pb2.EnergyIntensity]:
-        """What is spent per atom of each unit."""
+        """What is spent per atom of each unit. One a unit; empty if nothing is stated; set by the origin."""
 
     def __init__(
         self,
@@ -198,7 +204,7 @@ class CatalogRoot(_message.Message):
     origin: _builtins.bytes
     """Multihash fingerprint of the origin."""
     version: _builtins.int
-    """Rises with every change."""
+    """Rises with every change. 1 or more; set by the origin."""
     expires_at: _builtins.int
     """Last millisecond since the Unix epoch at which the root may be used."""
     @_builtins.property
@@ -276,11 +282,13 @@ class OriginRoute(_message.Message):
 
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Fingerprints from the sender to the origin, sender first; one that holds the receiver is dropped."""
+        """Fingerprints from the sender to the origin, sender first; one that holds the receiver is dropped. 1 to 16; set by
+        the advertising grid.
+        """
 
     @_builtins.property
     def path_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Grid names along the path, for people."""
+        """Grid names along the path, for people. As many as `path` has, not judged; set by the advertising grid."""
 
     def __init__(
         self,
@@ -318,11 +326,11 @@ class SearchRequest(_message.Message):
     kind: Global___OfferKind.ValueType
     """Only this kind."""
     unit: _builtins.str
-    """Only offers that price this unit."""
+    """Only offers that price this unit. Name of a unit, empty for any; set by the consumer."""
     max_price: _builtins.int
     """Only offers for which one order plus one atom of each unit costs at most this; 0 for no limit."""
     origin: _builtins.str
-    """Only offers of this origin grid."""
+    """Only offers of this origin grid. The grid's DNS name, empty for any; set by the consumer."""
     page_size: _builtins.int
     """Most results, 1 to 100; 0 means 20."""
     page_token: _builtins.str
@@ -363,7 +371,7 @@ class SearchResponse(_message.Message):
     """For the next page; empty at the end."""
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListedOffer]:
-        """The page."""
+        """The page. At most 100, best first; set by the node."""
 
     def __init__(
         self,
@@ -393,24 +401,24 @@ class ListedOffer(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     ORIGIN_FINGERPRINT_FIELD_NUMBER: _builtins.int
     ref: _builtins.str
-    """"origin-grid/name", the reference that Call takes."""
+    """"origin-grid/name", the reference that Call takes. Set by the node."""
     origin: _builtins.str
-    """Name of the origin grid."""
+    """Name of the origin grid. Its DNS name; set by the node."""
     digest: _builtins.bytes
     """Multihash of the offer's bytes."""
     origin_fingerprint: _builtins.bytes
-    """Fingerprint of the origin."""
+    """Fingerprint of the origin. 34 bytes, a multihash; set by the node."""
     @_builtins.property
     def offer(self) -> Global___Offer:
         """The offer, decoded; prices as the origin states them."""
 
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[_metering_pb2.PriceLine]:
-        """Prices to this consumer, tariffs applied; indicative until ordered."""
+        """Prices to this consumer, tariffs applied; indicative until ordered. At most 16; set by the node."""
 
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Grid names from this grid to the origin."""
+        """Grid names from this grid to the origin. DNS names; set by the node."""
 
     def __init__(
         self,
@@ -439,7 +447,7 @@ class CatalogServiceGetRequest(_message.Message):
 
     REF_FIELD_NUMBER: _builtins.int
     ref: _builtins.str
-    """"origin-grid/name"."""
+    """"origin-grid/name". Set by the consumer."""
     def __init__(
         self,
         *,
@@ -504,7 +512,7 @@ class WatchResponse(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     SYNCED_FIELD_NUMBER: _builtins.int
     removed: _builtins.str
-    """An offer went: its ref."""
+    """An offer went: its ref. "origin-grid/name"; set by the node."""
     synced: _builtins.bool
     """Everything known at the time of the call has been sent."""
     @_builtins.property

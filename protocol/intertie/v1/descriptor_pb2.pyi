@@ -75,7 +75,7 @@ class Descriptor(_message.Message):
     """ISO 3166-1 alpha-2 or 3166-2 code of the node's place, e.g. "DE" or "US-OR"; empty if not stated."""
     @_builtins.property
     def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SigningKey]:
-        """One to eight keys that may sign on the grid's behalf."""
+        """One to eight keys that may sign on the grid's behalf. Set by the grid."""
 
     @_builtins.property
     def certificates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -83,7 +83,7 @@ class Descriptor(_message.Message):
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]:
-        """Where the grid is reached."""
+        """Where the grid is reached. At most 16; set by the grid."""
 
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

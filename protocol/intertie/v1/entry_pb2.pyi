@@ -325,13 +325,19 @@ class Order(_message.Message):
     nonce: _builtins.bytes
     """16 to 32 random bytes of the first order, copied by every hop."""
     session: _builtins.str
-    """Opaque to the link: the caller's session."""
+    """Opaque to the link: the caller's session. UTF-8 text, empty for none; it counts against the 32,768 of RFC 0009,
+    section 3.2. Set by the consumer, copied by relays.
+    """
     account: _builtins.str
-    """Opaque to the link: the caller's account."""
+    """Opaque to the link: the caller's account. UTF-8 text that names the account only to the payer; set by the payer,
+    minted anew by each relay.
+    """
     group: _builtins.str
-    """Opaque to the link: the caller's group of invocations."""
+    """Opaque to the link: the caller's group of invocations. UTF-8 text, empty for none; it counts as `session` does.
+    Set by the consumer, copied by relays.
+    """
     authority: _builtins.bytes
-    """Opaque to the link: a capability token."""
+    """Opaque to the link: a capability token. Reserved: not passed on by relays in version 1; set by the payer."""
     @_builtins.property
     def input(self) -> _envelope_pb2.PayloadDescriptor:
         """What the input is; its digest is over nonce followed by input."""
@@ -508,7 +514,9 @@ class Charge(_message.Message):
     """Terminal state of the invocation; set only if final."""
     @_builtins.property
     def quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Cumulative quantity of each of the order's price lines, in the order's order; none may fall."""
+        """Cumulative quantity of each of the order's price lines, in the order's order; none may fall. Each 0 to 2^63−1
+        atoms of the line's unit; set by the provider.
+        """
 
     @_builtins.property
     def proof(self) -> _record_pb2.RecordProof:
@@ -681,9 +689,9 @@ class Payment(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     rail: _builtins.str
-    """Name of the rail."""
+    """Name of the rail. A token of at most 64 characters, RFC 0003, section 3.8; set by the creditor."""
     reference: _builtins.str
-    """The rail's reference, unique within the peering."""
+    """The rail's reference, unique within the peering. UTF-8 text; set by the creditor."""
     amount: _builtins.int
     """Minor units, 1 or more."""
     def __init__(

@@ -35,7 +35,7 @@ class Envelope(_message.Message):
     """The exact signed bytes. At most 1 MiB."""
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signature]:
-        """One to eight signatures; verifiers ignore those of keys that they do not know."""
+        """One to eight signatures; verifiers ignore those of keys that they do not know. Set by the signers."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Payload(_message.Message):
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
-    """What the bytes are, e.g. "application/json"; set by whoever made the payload."""
+    """What the bytes are, e.g. "application/json"; set by whoever made the payload. RFC 6838 form."""
     data: _builtins.bytes
     """The bytes themselves. At most 16 KiB in events; an input has at most the inline limit of `Open`."""
     def __init__(
@@ -115,7 +115,7 @@ class PayloadDescriptor(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
-    """What the bytes are, e.g. "application/json"."""
+    """What the bytes are, e.g. "application/json". RFC 6838 form; set by whoever made the payload."""
     digest: _builtins.bytes
     """Multihash (sha2-256) of nonce followed by the payload bytes: salted, so that it reveals nothing."""
     size: _builtins.int

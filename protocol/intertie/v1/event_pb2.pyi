@@ -200,7 +200,7 @@ class InputRequest(_message.Message):
     request: _builtins.int
     """Names the request within the invocation, 1, 2, 3, …."""
     prompt: _builtins.str
-    """What is asked, for people."""
+    """What is asked, for people. UTF-8 text, empty for none; set by the executor."""
     schema: _builtins.bytes
     """JSON Schema of the reply as UTF-8 bytes; may be empty."""
     def __init__(
@@ -288,7 +288,7 @@ class Gap(_message.Message):
     LAST_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     first: _builtins.int
-    """First missing number."""
+    """First missing number. 1 or more; set by the provider."""
     last: _builtins.int
     """Last missing number; 0 if it is not known how many are missing: then nothing follows but the outcome."""
     @_builtins.property
@@ -320,7 +320,7 @@ class InputReply(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     request: _builtins.int
-    """The request that is answered."""
+    """The request that is answered. 1 or more; set by the consumer."""
     id: _builtins.str
     """UUIDv7 text by the caller: the same reply counts once."""
     @_builtins.property
@@ -353,7 +353,7 @@ class Resume(_message.Message):
     after_seq: _builtins.int
     """Send events with numbers above this one."""
     credit: _builtins.int
-    """Byte credit to start with; replaces any credit left."""
+    """Byte credit to start with; replaces any credit left. Bytes, 0 to 2^63−1; set by the payer."""
     def __init__(
         self,
         *,

@@ -148,7 +148,7 @@ class ExportGroup(_message.Message):
     first_seq: _builtins.int
     """Seq of the first of `entries`; 0 if there are none."""
     signature: _builtins.bytes
-    """Serialized HeadSignature."""
+    """Serialized HeadSignature. At most 4,096 bytes; as it was made by the side."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Exact bytes of consecutive entries, up to the signature's seq."""
@@ -181,13 +181,13 @@ class ExportEnd(_message.Message):
     ACCEPTOR_SIGNATURES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     proposer_entries: _builtins.int
-    """Number of the proposer's entries."""
+    """Number of the proposer's entries. 0 or more; set by the exporter."""
     proposer_signatures: _builtins.int
-    """Number of the proposer's signatures."""
+    """Number of the proposer's signatures. 0 or more; set by the exporter."""
     acceptor_entries: _builtins.int
-    """Number of the acceptor's entries."""
+    """Number of the acceptor's entries. 0 or more; set by the exporter."""
     acceptor_signatures: _builtins.int
-    """Number of the acceptor's signatures."""
+    """Number of the acceptor's signatures. 0 or more; set by the exporter."""
     sha256: _builtins.bytes
     """SHA-256 over all bytes of the file before this record's length, 32 bytes."""
     def __init__(

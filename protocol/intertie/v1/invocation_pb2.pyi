@@ -45,7 +45,7 @@ class Invocation(_message.Message):
     id: _builtins.str
     """UUIDv7 text, made and persisted by the caller before sending."""
     offer: _builtins.str
-    """"origin-grid/name", or "name" for an offer of this grid."""
+    """"origin-grid/name", or "name" for an offer of this grid. Set by the consumer."""
     max_charge: _builtins.int
     """Most that may be charged to the account: minor units, ≥ 0."""
     timeout_ms: _builtins.int
@@ -53,9 +53,9 @@ class Invocation(_message.Message):
     first_grant: _builtins.int
     """First grant in minor units; 0 means max_charge. Raised by the node as charges come in."""
     session: _builtins.str
-    """Opaque: the caller's session."""
+    """Opaque: the caller's session. UTF-8 text, empty for none; set by the consumer."""
     group: _builtins.str
-    """Opaque: the caller's group of invocations."""
+    """Opaque: the caller's group of invocations. UTF-8 text, empty for none; set by the consumer."""
     traceparent: _builtins.str
     """W3C traceparent; not part of the semantic digest."""
     @_builtins.property
@@ -101,7 +101,7 @@ class Outcome(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The invocation."""
+    """The invocation. UUIDv7 in text form; set by the node."""
     state: _task_pb2.TaskState.ValueType
     """Terminal state."""
     is_error: _builtins.bool
@@ -153,9 +153,9 @@ class Receipt(_message.Message):
     PROOF_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     charge: _builtins.int
-    """Minor units charged to the account."""
+    """Minor units charged to the account. 0 to 2^63−1; set by the node."""
     asset: _builtins.str
-    """The asset of the charge."""
+    """The asset of the charge. RFC 0003, section 3.8, e.g. "EUR"; set by the node."""
     scale: _builtins.int
     """Decimal digits of one minor unit."""
     executed_by: _builtins.str
@@ -166,7 +166,7 @@ class Receipt(_message.Message):
     """State of the hold, apart from the task's; unspecified where this grid did the work itself: no hold."""
     @_builtins.property
     def usage(self) -> _containers.RepeatedCompositeFieldContainer[_metering_pb2.UsageLine]:
-        """Cumulative usage."""
+        """Cumulative usage. At most 16 lines, sorted by unit; set by the node."""
 
     @_builtins.property
     def energy(self) -> _metering_pb2.Energy:
@@ -174,7 +174,7 @@ class Receipt(_message.Message):
 
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Grid names from the consumer's grid to the executor."""
+        """Grid names from the consumer's grid to the executor. DNS names; set by the node."""
 
     @_builtins.property
     def proof(self) -> _record_pb2.RecordProof:
@@ -213,7 +213,7 @@ class InvocationEvent(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The invocation."""
+    """The invocation. UUIDv7 in text form, as the consumer gave it; set by the node."""
     @_builtins.property
     def event(self) -> _event_pb2.Event:
         """An event; its order_seq is 0 on the consumer face."""
@@ -259,9 +259,9 @@ class InvocationStatus(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The invocation."""
+    """The invocation. UUIDv7 in text form; set by the node."""
     offer: _builtins.str
-    """Reference of the offer."""
+    """Reference of the offer. As the consumer wrote it; set by the node."""
     state: _task_pb2.TaskState.ValueType
     """Present state."""
     created_at: _builtins.int
@@ -407,23 +407,25 @@ class StreamRequest(_message.Message):
     CREDITS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def invocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Invocation]:
-        """Invocations to start; the same as repeating Invoke."""
+        """Invocations to start; the same as repeating Invoke. As many as fit a frame of 262,144 bytes; set by the consumer."""
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SendInputRequest]:
-        """Replies to input requests."""
+        """Replies to input requests. As many as fit a frame; set by the consumer."""
 
     @_builtins.property
     def cancels(self) -> _containers.RepeatedCompositeFieldContainer[Global___CancelRequest]:
-        """Invocations to stop."""
+        """Invocations to stop. As many as fit a frame; set by the consumer."""
 
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscribeRequest]:
-        """Invocations whose events are wanted from a number on: how a stream is reopened."""
+        """Invocations whose events are wanted from a number on: how a stream is reopened. As many as fit a frame; set by
+        the consumer.
+        """
 
     @_builtins.property
     def credits(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamCredit]:
-        """More bytes of events may be sent."""
+        """More bytes of events may be sent. As many as fit a frame; set by the consumer."""
 
     def __init__(
         self,
@@ -451,7 +453,7 @@ class StreamCredit(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The invocation."""
+    """The invocation. UUIDv7 in text form; set by the consumer."""
     bytes: _builtins.int
     """Bytes, 1 or more."""
     def __init__(
@@ -477,7 +479,7 @@ class StreamResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvocationEvent]:
-        """Events and outcomes, in order for each invocation."""
+        """Events and outcomes, in order for each invocation. As many as fit a frame of 262,144 bytes; set by the node."""
 
     def __init__(
         self,
@@ -501,7 +503,7 @@ class SubscribeRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The invocation."""
+    """The invocation. UUIDv7 in text form; set by the consumer."""
     after_seq: _builtins.int
     """Only events with numbers above this one."""
     def __init__(
@@ -551,7 +553,7 @@ class SendInputRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The invocation."""
+    """The invocation. UUIDv7 in text form; set by the consumer."""
     @_builtins.property
     def reply(self) -> _event_pb2.InputReply:
         """The request, its data and the reply's own id."""
@@ -596,7 +598,7 @@ class CancelRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The invocation."""
+    """The invocation. UUIDv7 in text form; set by the consumer."""
     comment: _builtins.str
     """For people; at most 256 characters."""
     def __init__(
@@ -645,7 +647,7 @@ class InvocationServiceGetRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The invocation."""
+    """The invocation. UUIDv7 in text form; set by the consumer."""
     def __init__(
         self,
         *,
@@ -727,7 +729,7 @@ class ListResponse(_message.Message):
     """For the next page; empty at the end."""
     @_builtins.property
     def invocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvocationStatus]:
-        """The page."""
+        """The page. At most 100, newest first; set by the node."""
 
     def __init__(
         self,

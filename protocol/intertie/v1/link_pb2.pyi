@@ -106,7 +106,7 @@ class Frame(_message.Message):
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderInput]:
-        """Inputs of orders, sent beside them and resent until the hold ends."""
+        """Inputs of orders, sent beside them and resent until the hold ends. At most one an order; set by the payer."""
 
     @_builtins.property
     def signature(self) -> Global___HeadSignature:
@@ -114,7 +114,7 @@ class Frame(_message.Message):
 
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """Events of invocations."""
+        """Events of invocations. At most 32,768 bytes each; set by the sender."""
 
     @_builtins.property
     def returned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -131,7 +131,7 @@ class Frame(_message.Message):
 
     @_builtins.property
     def advertisements(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.Advertisement]:
-        """Catalog advertisements and withdrawals."""
+        """Catalog advertisements and withdrawals. Set by the sender, for origins that it can reach."""
 
     @_builtins.property
     def close(self) -> _envelope_pb2.Problem:
@@ -261,18 +261,22 @@ class Open(_message.Message):
     nonce: _builtins.bytes
     """16 to 32 random bytes, fresh for each opening."""
     descriptor_version: _builtins.int
-    """The sender's current descriptor version."""
+    """The sender's current descriptor version. 1 or more; set by the sender."""
     agreement_version: _builtins.int
-    """Highest agreement version that the sender holds."""
+    """Highest agreement version that the sender holds. 1 in this version of the protocol; set by the sender."""
     clock: _builtins.int
     """The sender's clock in milliseconds since the Unix epoch."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Features that the sender can use."""
+        """Features that the sender can use. Names of the features registry or of the sender's own, each once; set by the
+        sender.
+        """
 
     @_builtins.property
     def required_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Features without which the sender will not open; each must be in the receiver's `features`."""
+        """Features without which the sender will not open; each must be in the receiver's `features`. Each once; set by the
+        sender.
+        """
 
     @_builtins.property
     def limits(self) -> Global___Limits:
@@ -357,9 +361,9 @@ class Limits(_message.Message):
     input_bytes: _builtins.int
     """Largest input in bytes."""
     orders: _builtins.int
-    """Most open orders that the other side may have on this link."""
+    """Most open orders that the other side may have on this link. 1 to 1,000,000; set by the sender."""
     hops: _builtins.int
-    """Longest path."""
+    """Longest path. 1 to 16 links; set by the sender."""
     def __init__(
         self,
         *,
@@ -467,7 +471,7 @@ class TransferResponse(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """A piece of the bytes."""
+    """A piece of the bytes. Set by whoever holds the bytes."""
     def __init__(
         self,
         *,

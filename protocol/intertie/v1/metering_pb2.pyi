@@ -88,7 +88,7 @@ class UsageLine(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     unit: _builtins.str
-    """The unit's name."""
+    """The unit's name. A row of the units registry, at most 64 characters; set by the executor."""
     quantity: _builtins.int
     """Cumulative atoms of the unit, ≥ 0."""
     def __init__(
@@ -125,7 +125,7 @@ class Energy(_message.Message):
     upper: _builtins.int
     """Upper bound in millijoules, ≥ millijoules."""
     boundary: _builtins.str
-    """What is inside the figure, e.g. "process-cpu" or "server-wall-plug"."""
+    """What is inside the figure, e.g. "process-cpu" or "server-wall-plug". At most 256 characters; set by the executor."""
     def __init__(
         self,
         *,
@@ -152,7 +152,7 @@ class EnergyIntensity(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     PER_ATOM_FIELD_NUMBER: _builtins.int
     unit: _builtins.str
-    """The unit's name."""
+    """The unit's name. A row of the units registry, at most 64 characters; set by the origin."""
     @_builtins.property
     def per_atom(self) -> Global___Energy:
         """Energy per atom with method and bounds."""

@@ -40,7 +40,9 @@ class ExecutionRecord(_message.Message):
     executor: _builtins.bytes
     """Multihash fingerprint of the executing grid."""
     nonce: _builtins.bytes
-    """The first order's nonce, copied by every hop: what ties the record to each hop's order."""
+    """The first order's nonce, copied by every hop: what ties the record to each hop's order. 16 to 32 bytes; set by
+    the first payer.
+    """
     offer_digest: _builtins.bytes
     """Multihash of the offer's bytes."""
     input_digest: _builtins.bytes
@@ -57,7 +59,7 @@ class ExecutionRecord(_message.Message):
     """When work ended: milliseconds since the Unix epoch, by the executor's clock."""
     @_builtins.property
     def usage(self) -> _containers.RepeatedCompositeFieldContainer[_metering_pb2.UsageLine]:
-        """Cumulative usage, one line a unit, sorted by unit name."""
+        """Cumulative usage, one line a unit, sorted by unit name. At most 16 lines; set by the executor."""
 
     @_builtins.property
     def energy(self) -> _metering_pb2.Energy:
