@@ -72,7 +72,7 @@ class PendingCall(Tracked):
         self._gathered = 0
 
     def take(self, event: Event) -> int:
-        """Keep a chunk; everything else is of no interest to a call."""
+        """Keep a chunk; everything else is of no interest to a call. Raises: IntertieError PAYLOAD_TOO_LARGE."""
         if not self.cursor.accept(event) or not event.number:
             return 0
         if event.HasField("chunk"):
@@ -115,7 +115,10 @@ class PendingEvents(Tracked):
         return self._stale
 
     def take(self, event: Event) -> int:
-        """Queue an event for the reader; one that says nothing to it is consumed at once."""
+        """Queue an event for the reader; one that says nothing to it is consumed at once.
+
+        Raises: IntertieError FRAME_MALFORMED.
+        """
         if not self.cursor.accept(event):
             return 0
         size = event.ByteSize() if event.number else 0

@@ -326,7 +326,7 @@ class Order(_message.Message):
     """16 to 32 random bytes of the first order, copied by every hop."""
     session: _builtins.str
     """Opaque to the link: the caller's session. UTF-8 text, empty for none; it counts against the 32,768 of RFC 0009,
-    section 3.2. Set by the consumer, copied by relays.
+    section 3.3. Set by the consumer, copied by relays.
     """
     account: _builtins.str
     """Opaque to the link: the caller's account. UTF-8 text that names the account only to the payer; set by the payer,

@@ -55,7 +55,7 @@ class ConsumerDesk:
         return self._grid.world
 
     def account(self, token: str) -> str:
-        """Account of a bearer token."""
+        """Account of a bearer token. Raises: IntertieError UNAUTHENTICATED (RFC 0009, IT-INV-004)."""
         name = self._world.books.by_token.get(hashlib.sha256(token.encode()).digest())
         account = self._world.books.accounts.get(name) if name else None
         if account is None or account.revoked:
@@ -199,7 +199,7 @@ class ConsumerDesk:
     # -- reading ----------------------------------------------------------------------------------
 
     async def get(self, account: str, invocation: str) -> iv.InvocationStatus:
-        """One invocation as it stands."""
+        """One invocation as it stands. Raises: IntertieError NOT_FOUND."""
         inv = self._world.invocations.get(f"{invocation}@{account}")
         if inv is not None:
             return live_status(inv)

@@ -123,14 +123,17 @@ class OperatorDesk:
         return views.proposal(stored, verify_history(self._world.own.descriptors))
 
     async def look(self, address: str) -> api.DescriptorView:
-        """Who is at a public address."""
+        """Who is at a public address. Raises: IntertieError INVALID_ARGUMENT, and what reaching it raises."""
         if not is_address(address):
             raise IntertieError("INVALID_ARGUMENT", f"{address[:300]!r} is not host:port.", field="address")
         chain = await self._node.calls.descriptors(address)
         return views.descriptor(verify_chain(chain), chain)
 
     async def propose(self, request: api.ProposeRequest) -> api.ProposalView:
-        """Propose a peering to the grid with the given fingerprint."""
+        """Propose a peering to the grid with the given fingerprint.
+
+        Raises: IntertieError INVALID_ARGUMENT, and what `PeeringDesk.offer_peering` raises.
+        """
         if not is_address(request.address):
             raise IntertieError("INVALID_ARGUMENT", f"{request.address[:300]!r} is not host:port.", field="address")
         terms = views.offered(request, self._node.defaults)
@@ -138,7 +141,7 @@ class OperatorDesk:
         return self._proposal(stored)
 
     async def decide(self, proposal: str, act: str) -> api.ProposalView:
-        """Accept or refuse an incoming proposal."""
+        """Accept or refuse an incoming proposal. Raises: IntertieError NOT_FOUND."""
         known = self._node.peerings.proposals.values()
         incoming = {p.digest.hex(): p for p in known if p.direction == INCOMING}
         waiting = {key: p for key, p in incoming.items() if p.state is PeeringState.PROPOSED}
@@ -184,7 +187,7 @@ class OperatorDesk:
         return api.TokenMade(request.account, token, request.budget)
 
     async def revoke_token(self, account: str) -> api.AccountView:
-        """Revoke an account's token."""
+        """Revoke an account's token. Raises: IntertieError NOT_FOUND."""
         held = self._world.books.accounts.get(account)
         if held is None:
             raise IntertieError("NOT_FOUND", f"No account is {account[:300]!r}: intertie token list shows them.")

@@ -147,7 +147,7 @@ async def ask(run: Run) -> WorkResult:
 
 
 async def fail(run: Run) -> WorkResult:
-    """conformance/fail"""
+    """conformance/fail. Raises: IntertieError EXECUTION_FAILED, as it is asked to."""
     wanted = read_input(run.input, Fail)
     if wanted.steps:
         await run.meter("sim.step", wanted.steps)

@@ -1,4 +1,4 @@
-"""What every consumer method does first and last: who calls, and how errors leave."""
+"""What every consumer method does first and last: who calls, and how errors leave (RFC 0009, section 3.1; RFC 0012)."""
 
 import asyncio
 import functools

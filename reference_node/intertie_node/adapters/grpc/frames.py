@@ -1,4 +1,4 @@
-"""Messages as exact bytes inside others, as their field 1: wrapped and unwrapped without decoding."""
+"""Messages as exact bytes inside others, as their field 1: wrapped and unwrapped without decoding (RFC 0003)."""
 
 from functools import lru_cache
 
