@@ -1,4 +1,4 @@
-"""The gRPC servers of a node: the peer port, the public port, and plaintext on loopback for consumers (RFC 0002, section 3.2)."""
+"""The gRPC servers of a node (RFC 0002, section 3.2): peer port, public port, and plaintext on loopback."""
 
 import ipaddress
 from typing import Any

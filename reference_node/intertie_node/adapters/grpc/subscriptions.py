@@ -1,4 +1,4 @@
-"""Where events wait for a consumer: one mailbox an invocation, or one desk for a whole Stream (RFC 0009, section 3.9)."""
+"""Where events wait for a consumer: a mailbox an invocation, or a desk for a whole Stream (RFC 0009, section 3.9)."""
 
 import asyncio
 from collections import deque
