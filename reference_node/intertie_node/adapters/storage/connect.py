@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     Raises: StoreFailure when the file cannot be opened or does not take these settings.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _make(path)
         connection = _connect(path, WRITER_CACHE_KIB)
     except (OSError, sqlite3.Error) as error:
         raise unusable(path, error) from error
@@ -93,6 +94,16 @@ _ADVICE: Final = {
     "SQLITE_NOTADB": "the file is not a database: move it away or restore a copy",
     "SQLITE_CONSTRAINT": "a row exists already or is incomplete; " + _FAULT,
 }
+
+
+def _make(path: Path) -> None:
+    """Make the file for its owner alone, if there is none.
+
+    One that exists is not opened: closing any descriptor of it would end the locks that SQLite holds in this
+    process, and the next program that closes the database would take the write-ahead log away from under it.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:

@@ -56,6 +56,27 @@ def test_the_migrations_make_the_schema(store: SqliteStore, path: Path, tmp_path
     engine.dispose()
 
 
+def elsewhere(path: Path) -> str:
+    """What a program of its own finds in the settings; it opens the file and closes it again."""
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+        "print(*(name for (name,) in c.execute('SELECT name FROM settings ORDER BY name'))); c.close()"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+
+
+def test_a_second_store_of_the_process_leaves_the_first_ones_locks(store: SqliteStore, path: Path) -> None:
+    """Without them the next program that closes the file takes the log away, and later commits are lost with it."""
+    log = path.with_name(path.name + "-wal")
+    store.commit(add(Changes(), "settings", row("settings", 1)))
+    SqliteStore(path).close()
+    assert elsewhere(path) == "name-1"
+    assert log.exists()
+    store.commit(add(Changes(), "settings", row("settings", 2)))
+    assert elsewhere(path) == "name-1 name-2"
+
+
 def test_the_newest_migration_is_the_schemas_version() -> None:
     head = ScriptDirectory.from_config(migrate.config()).get_current_head()
     assert head is not None
