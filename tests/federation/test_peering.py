@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.kit.live import TERMS, LiveNode, until
+from tests.kit.live import TERMS, LiveNode, peer, until
 
 from intertie.errors import IntertieError
+from intertie.v1 import directory_pb2 as dr
 from intertie_node.app import Node
+from intertie_node.core.opening import Phase
 from intertie_node.core.peering import PeeringAct, PeeringState
+from intertie_node.services import peerings
 from intertie_node.services.peerings import Offered, Proposal
+from intertie_node.services.waiting import durable
 
 Pair = tuple[LiveNode, LiveNode]
 
@@ -107,3 +112,42 @@ async def test_of_two_changes_at_once_the_second_meets_the_state_after_the_first
     assert ended is PeeringState.TERMINATED
     assert isinstance(resumed, IntertieError)
     assert (desk.states[link], desk.pins.rows[link].state) == (PeeringState.TERMINATED, PeeringState.TERMINATED)
+
+
+@pytest.mark.parametrize("before", [PeeringState.ACTIVE, PeeringState.TERMINATED])
+async def test_an_older_agreement_is_no_answer_to_a_new_proposal(
+    pair: Pair, before: PeeringState, caplog: pytest.LogCaptureFixture
+) -> None:
+    """IT-PEE-028."""
+    north, south = pair
+    await peer(north, south)
+    desk = north.node.peerings
+    link = next(iter(north.node.world.links.values()))
+    old = desk.pins.rows[link.name].agreement
+    if before is PeeringState.TERMINATED:
+        await desk.change(link.name, PeeringAct.TERMINATE)
+
+    async def answer(request: dr.ProposeRequest) -> dr.ProposeResponse:
+        return dr.ProposeResponse(state=dr.PROPOSAL_STATE_ACCEPTED, agreement=old)
+
+    south.node.servers._strangers.propose = answer  # type: ignore[method-assign]
+    caplog.set_level(logging.INFO, peerings.__name__)
+    proposal = await desk.offer_peering(south.public, None, Offered(**{**TERMS, "our_credit_limit": 5}))
+    await until("the answer is refused", lambda: "AGREEMENT_INVALID" in caplog.text)
+    assert desk.proposals[proposal.digest].state is PeeringState.PROPOSED
+    assert north.node.world.links == {link.name: link}
+    assert north.node.world.links[link.name] is link
+    assert (desk.states[link.name], desk.pins.rows[link.name].state) == (before, before)
+    assert link.phase is Phase.OPEN
+
+
+async def test_a_known_genesis_is_not_taken_up_again(pair: Pair) -> None:
+    """IT-PEE-011."""
+    north, south = pair
+    await peer(north, south)
+    desk = south.node.peerings
+    link = next(iter(south.node.world.links.values()))
+    accepted = next(iter(desk.proposals.values()))
+    with pytest.raises(IntertieError, match="AGREEMENT_INVALID"):
+        await durable(south.node.engine.submit, lambda fx: desk._settle(accepted, fx))
+    assert south.node.world.links[link.name] is link

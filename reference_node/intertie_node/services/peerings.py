@@ -316,17 +316,34 @@ class PeeringDesk:
             return False
         state, agreement = after(proposal.state, act), proposal.agreement
         if state is PeeringState.ACTIVE:
-            agreement = agreements.verify(answer.agreement, self._grid.world.descriptor, peer).envelope
+            agreement = self._countersigned(proposal, peer, answer.agreement)
         decided = msgspec.structs.replace(proposal, state=state, agreement=agreement)
         await durable(self._submit, lambda fx: self._settle(decided, fx))
         return True
 
+    def _countersigned(self, proposal: Proposal, peer: VerifiedDescriptor, answer: bytes) -> bytes:
+        """The answer to a proposal, if it is that proposal with the acceptor's signature added (IT-PEE-028).
+
+        Raises: IntertieError AGREEMENT_INVALID for other terms, older ones that both had signed too; and as
+        `agreements.verify`.
+        """
+        verified = agreements.verify(answer, self._grid.world.descriptor, peer)
+        if verified.digest != proposal.digest:
+            message = f"{peer.grid} answers with another agreement than the one that was proposed."
+            raise IntertieError("AGREEMENT_INVALID", message, field="payload")
+        return verified.envelope
+
     # -- steps ------------------------------------------------------------------------------------
 
     def _settle(self, proposal: Proposal, fx: Effects) -> Proposal:
-        """Keep a decided proposal and the peering that follows from it: both are durable, or neither is."""
+        """Keep a decided proposal and the peering that follows from it: both are durable, or neither is.
+
+        Raises: IntertieError AGREEMENT_INVALID if its genesis has been known before (IT-PEE-011).
+        """
         if proposal.state is PeeringState.ACTIVE:
             genesis = chain.genesis(envelope.peek_unverified(proposal.agreement)[1])
+            if genesis.hex() in self.states:
+                raise IntertieError("AGREEMENT_INVALID", "A peering with this genesis is known already.")
             row = PeeringRow(
                 genesis, proposal.fingerprint, proposal.grid, PeeringState.ACTIVE, proposal.agreement,
                 tuple(proposal.descriptors), fx.now,
