@@ -88,23 +88,31 @@ class LinkService:
         delay, refreshed = FIRST_RETRY_S, -REFRESH_S
         while True:
             if link.phase is Phase.DOWN and self.wanted(link):
-                if not await self._dial(link) and self.refresh is not None and monotonic() - refreshed > REFRESH_S:
-                    await self.refresh(link)
+                up = await self._attempt(link, self._dial(link))
+                if not up and self.refresh is not None and monotonic() - refreshed > REFRESH_S:
+                    await self._attempt(link, self.refresh(link))
                     refreshed = monotonic()
                 delay = min(LAST_RETRY_S, delay * 2)
             elif link.phase is Phase.OPEN:
                 delay = FIRST_RETRY_S
             await asyncio.sleep(delay * random.uniform(0.7, 1.3))  # noqa: S311 - jitter needs no secrecy
 
-    async def _dial(self, link: Link) -> bool:
-        reach = self._reach[link.name]
+    async def _attempt(self, link: Link, work: Awaitable[None]) -> bool:
+        """Whether one attempt went well; whatever fails ends that attempt alone, a fault of this node shows itself."""
         try:
-            connection = await self._dialler.dial(reach, link.peer.fingerprint, self)
+            await work
         except IntertieError as error:
             self.closed[link.name] = str(error)
             return False
-        self.dialled(link, connection)
+        except Exception as error:
+            self.closed[link.name] = f"INTERNAL: {type(error).__name__}: {error}"
+            log.exception("reaching %s has failed; it is tried again", link.peer.grid)
+            return False
         return True
+
+    async def _dial(self, link: Link) -> None:
+        reach = self._reach[link.name]
+        self.dialled(link, await self._dialler.dial(reach, link.peer.fingerprint, self))
 
     def dialled(self, link: Link, connection: Connection) -> None:
         """A stream to the peer of a link stands."""

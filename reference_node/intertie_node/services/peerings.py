@@ -308,6 +308,9 @@ class PeeringDesk:
             except IntertieError as error:
                 log.info("proposal to %s: %s", peer.grid, error)
                 delay = min(30.0, delay * 1.5)
+            except Exception:
+                log.exception("asking %s about a proposal has failed; it is tried again", peer.grid)
+                delay = min(30.0, delay * 1.5)
             await asyncio.sleep(delay)
 
     async def _answered(self, proposal: Proposal, peer: VerifiedDescriptor, answer: dr.ProposeResponse) -> bool:
