@@ -26,6 +26,7 @@ from intertie_node.core.sinks import events_gone
 from intertie_node.core.work import CloseLink, FetchOffers, ReadEntries, ReadEvents, RecallOrder
 from intertie_node.ports import Connection, Dialler, Reach, Store
 from intertie_node.services.restoring import order_id
+from intertie_node.services.waiting import cancelled
 
 log = logging.getLogger(__name__)
 Submit = Callable[[Callable[[Effects], None]], None]
@@ -121,9 +122,7 @@ class LinkService:
 
     async def stop(self) -> None:
         """Stop dialling and close every connection."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
         for connection in list(self._by_connection):
             connection.close("NODE_DRAINING")
 

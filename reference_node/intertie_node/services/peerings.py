@@ -27,7 +27,7 @@ from intertie_node.services.links import LinkService
 from intertie_node.services.origins import restore_catalog, restore_orphans, restore_owed
 from intertie_node.services.pins import PeeringRow, Pins, reach_of
 from intertie_node.services.restoring import load_hold, restore_link
-from intertie_node.services.waiting import durable
+from intertie_node.services.waiting import cancelled, durable
 
 log = logging.getLogger(__name__)
 Submit = Callable[[Callable[[Effects], None]], None]
@@ -118,9 +118,7 @@ class PeeringDesk:
 
     async def stop(self) -> None:
         """Stop asking."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
 
     def _add(self, row: PeeringRow) -> Link:
         own = self._grid.world.own

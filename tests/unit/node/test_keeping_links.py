@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.kit.worlds import Network
 from intertie.errors import IntertieError
 from intertie_node.ports import Reach
 from intertie_node.services import links
+from intertie_node.services.waiting import cancelled
 
 FAULTS = (ZeroDivisionError("a fault of this node"), IntertieError("PEER_UNAVAILABLE", "as told"))
 
@@ -57,3 +59,23 @@ async def test_no_error_of_an_attempt_ends_the_keeping(
     assert str(error) in service.closed[link.name] or place == "refreshing"
     faults = [record for record in caplog.records if record.exc_info]
     assert bool(faults) == isinstance(error, ZeroDivisionError), "a fault of this node shows itself"
+
+
+async def test_a_task_that_loses_a_cancellation_is_told_again() -> None:
+    losses = 2
+
+    async def loses() -> None:
+        nonlocal losses
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                losses -= 1
+                if not losses:
+                    raise
+
+    tasks = {asyncio.create_task(loses()), asyncio.create_task(asyncio.sleep(60))}
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await cancelled(tasks)
+    assert all(task.cancelled() for task in tasks)
