@@ -247,6 +247,11 @@ class Catalog:
         if self._changed or self._lost or self._learnt:
             self._changed, self._lost, self._learnt = {}, set(), set()
 
+    def size_over(self, link: str) -> int:
+        """Bytes of the offers that are known and that routes of a link carry."""
+        carried = {d for route in self.routes.values() if route.link == link for d in route.offers}
+        return sum(len(self.offers[d].data) for d in carried & self.offers.keys())
+
     def find(self, ref: str) -> KnownOffer:
         """The offer of a reference "grid/name", or "name" for an own one. Raises: IntertieError OFFER_UNKNOWN."""
         digest = self._by_ref.get(ref)
