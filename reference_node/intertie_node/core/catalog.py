@@ -5,7 +5,7 @@ Origins are keyed by fingerprint. Routes are learnt from advertisements, path-ve
 until its tariff or its root expires: what it led to is out of reach for now, not unknown.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -123,8 +123,10 @@ class Catalog:
         self.refused: dict[str, str] = {}
         """Link → why its last bad advertisement was refused, for operators."""
         self._by_ref: dict[str, bytes] = {}
-        self._changed: dict[RouteKey, Route] = {}
-        """Routes whose rows must be written, as they were last; those that are gone without offers."""
+        self.past: dict[RouteKey, Route] = {}
+        """Routes that are gone, oldest first, without offers: their rows keep what is known of the origins."""
+        self._changed: dict[RouteKey, Route | None] = {}
+        """Routes whose rows must be written, as they were last; None deletes."""
         self._learnt: set[bytes] = set()
         self._lost: set[bytes] = set()
         self.version = 0
@@ -145,8 +147,9 @@ class Catalog:
         self._learnt |= fresh.keys()
         self._index()
 
-    def restore(self, routes: Iterable[Route], offers: Iterable[KnownOffer]) -> None:
+    def restore(self, routes: Iterable[Route], past: Iterable[Route], offers: Iterable[KnownOffer]) -> None:
         """Put stored routes and offers back; the routes are faded until their links advertise them again."""
+        self.past = {(r.link, r.origin): r for r in past}
         self.routes = {(r.link, r.origin): msgspec.structs.replace(r, epoch=FADED) for r in routes}
         self.offers.update({o.digest: o for o in offers})
         self._index()
@@ -157,6 +160,7 @@ class Catalog:
         self.saw_root(route)
         old = self.routes.get(key)
         self.routes[key] = route
+        self.past.pop(key, None)
         if old is None or msgspec.structs.replace(old, epoch=route.epoch) != route:
             self._changed[key] = route
             self._index()
@@ -175,12 +179,31 @@ class Catalog:
 
     def drop_routes(self, keys: Iterable[RouteKey]) -> None:
         """Forget routes."""
-        gone = [route for route in (self.routes.pop(key, None) for key in keys) if route is not None]
-        for route in gone:
+        gone = [key for key in keys if key in self.routes]
+        for key in gone:
             # The row stays: it keeps the origin's descriptors, by which its records are verified.
-            self._changed[route.link, route.origin] = msgspec.structs.replace(route, offers=())
+            route = msgspec.structs.replace(self.routes.pop(key), offers=(), root=b"")
+            self.past[key] = self._changed[key] = route
         if gone:
             self._index()
+
+    def idle(self, link: str) -> list[RouteKey]:
+        """Where a link has led and does not lead now: to what is gone first, then to what is faded or expected."""
+        faded = [key for key, route in self.routes.items() if key[0] == link and route.epoch <= 0]
+        return [key for key in self.past if key[0] == link] + faded
+
+    def forget(self, keys: Collection[RouteKey]) -> set[bytes]:
+        """Forget routes with their rows; returns the origins to which no other route leads or has led."""
+        for key in keys:
+            self._changed[key] = None
+            self.past.pop(key, None)
+            self.routes.pop(key, None)
+        kept = {origin for routes in (self.routes, self.past) for _, origin in routes}
+        gone = {origin for _, origin in keys} - kept
+        for origin in gone:
+            self.root_versions.pop(origin, None)
+        self._index()
+        return gone
 
     def fade_routes(self, link: str, keep_epoch: int | None = None) -> None:
         """Withdraw routes of a link, all or those not refreshed in `keep_epoch`."""
@@ -214,8 +237,8 @@ class Catalog:
     def flush(self, fx: Effects) -> None:
         """Write the rows that changed in this batch."""
         for key, route in self._changed.items():
-            row = (*key, msgspec.msgpack.encode(msgspec.structs.replace(route, epoch=FADED)))
-            fx.changes.put("routes", key, row)
+            kept = msgspec.structs.replace(route, epoch=FADED) if route is not None else None
+            fx.changes.put("routes", key, (*key, msgspec.msgpack.encode(kept)) if kept is not None else None)
         for digest in self._lost - self.offers.keys():
             fx.changes.put("offers", (digest,), None)
         for digest in self._learnt & self.offers.keys():
@@ -223,6 +246,11 @@ class Catalog:
             fx.changes.put("offers", (digest,), (digest, offer.origin, offer.offer.name, offer.data))
         if self._changed or self._lost or self._learnt:
             self._changed, self._lost, self._learnt = {}, set(), set()
+
+    def size_over(self, link: str) -> int:
+        """Bytes of the offers that are known and that routes of a link carry."""
+        carried = {d for route in self.routes.values() if route.link == link for d in route.offers}
+        return sum(len(self.offers[d].data) for d in carried & self.offers.keys())
 
     def find(self, ref: str) -> KnownOffer:
         """The offer of a reference "grid/name", or "name" for an own one. Raises: IntertieError OFFER_UNKNOWN."""

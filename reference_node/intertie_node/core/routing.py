@@ -32,6 +32,8 @@ MAX_NAME = 253
 MAX_PATH = 16
 MAX_ROUTES = 1_024
 """Origins that one link may advertise."""
+MAX_IDLE = 1_024
+"""Origins that are remembered of one link beyond those that it advertises (IT-CAT-069)."""
 
 
 class Advertised(Struct):
@@ -177,6 +179,7 @@ def learn(world: World, link: Link, item: Advertisement, fx: Effects) -> None:
         world.catalog.fade_routes(link.name, keep_epoch=item.epoch)
         sweep(world, fx.now)
         return
+    _forget_oldest(world, link)
     key = (link.name, item.route.path[-1] if item.route.path else b"")
     if not item.HasField("route") or not _has_room(world, key):
         return
@@ -249,6 +252,27 @@ def _lasts_until(world: World, route: Route) -> int:
     link = world.links.get(route.link)
     tariff = link.ledger.tariffs[THEM].get(route.tariff_seq) if link is not None else None
     return min(route.expires_at, tariff.expires_at) if tariff is not None and tariff.origin == route.origin else 0
+
+
+def _forget_oldest(world: World, link: Link) -> None:
+    """Forget the first of too many origins to which a link leads no more, some at a time (IT-CAT-069)."""
+    idle = world.catalog.idle(link.name)
+    if len(idle) <= MAX_IDLE:
+        return
+    needed = _needed(world)
+    keys = [key for key in idle if key[1] not in needed]
+    for origin in world.catalog.forget(keys[: len(idle) - MAX_IDLE * 7 // 8]):
+        world.executors.pop(origin, None)
+
+
+def _needed(world: World) -> set[bytes]:
+    """Grids that are never forgotten: this one, its peers, and those whose records own orders may still bring."""
+    needed = {world.fingerprint, *(link.peer.fingerprint for link in world.links.values())}
+    for link in world.links.values():
+        tariffs = link.ledger.tariffs[THEM]
+        ordered = {hold.terms.tariff_seq for (payer, _), hold in link.ledger.holds.items() if payer == ME}
+        needed |= {tariffs[seq].origin for seq in ordered & tariffs.keys()}
+    return needed
 
 
 def _remember(world: World, origin: VerifiedDescriptor, chain: tuple[bytes, ...], fx: Effects) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -26,6 +27,7 @@ from intertie_node.core.sinks import events_gone
 from intertie_node.core.work import CloseLink, FetchOffers, ReadEntries, ReadEvents, RecallOrder
 from intertie_node.ports import Connection, Dialler, Reach, Store
 from intertie_node.services.restoring import order_id
+from intertie_node.services.waiting import cancelled
 
 log = logging.getLogger(__name__)
 Submit = Callable[[Callable[[Effects], None]], None]
@@ -34,6 +36,8 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 FIRST_FETCH_S, LAST_FETCH_S = 1.0, 60.0
 REFRESH_S = 10.0
 """How often a peer that cannot be dialled is asked for its descriptor."""
+MAX_OFFERS_BYTES = 128 << 20
+"""Offers that are kept of all origins of one link."""
 
 
 class LinkService:
@@ -51,6 +55,8 @@ class LinkService:
         grid.world.stored_events = self._stored_events
         self._fetching: dict[tuple[str, bytes], FetchOffers] = {}
         """(link, origin) → what is to be fetched, while a fetch is under way."""
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Link → held by the one fetch over it, so that it brings no more at a time than one may."""
         self.refresh: Callable[[Link], Awaitable[None]] | None = None
         """Asked for a peer's newest descriptor when it cannot be dialled."""
         self.closed: dict[str, str] = {}
@@ -88,23 +94,31 @@ class LinkService:
         delay, refreshed = FIRST_RETRY_S, -REFRESH_S
         while True:
             if link.phase is Phase.DOWN and self.wanted(link):
-                if not await self._dial(link) and self.refresh is not None and monotonic() - refreshed > REFRESH_S:
-                    await self.refresh(link)
+                up = await self._attempt(link, self._dial(link))
+                if not up and self.refresh is not None and monotonic() - refreshed > REFRESH_S:
+                    await self._attempt(link, self.refresh(link))
                     refreshed = monotonic()
                 delay = min(LAST_RETRY_S, delay * 2)
             elif link.phase is Phase.OPEN:
                 delay = FIRST_RETRY_S
             await asyncio.sleep(delay * random.uniform(0.7, 1.3))  # noqa: S311 - jitter needs no secrecy
 
-    async def _dial(self, link: Link) -> bool:
-        reach = self._reach[link.name]
+    async def _attempt(self, link: Link, work: Awaitable[None]) -> bool:
+        """Whether one attempt went well; whatever fails ends that attempt alone, a fault of this node shows itself."""
         try:
-            connection = await self._dialler.dial(reach, link.peer.fingerprint, self)
+            await work
         except IntertieError as error:
             self.closed[link.name] = str(error)
             return False
-        self.dialled(link, connection)
+        except Exception as error:
+            self.closed[link.name] = f"INTERNAL: {type(error).__name__}: {error}"
+            log.exception("reaching %s has failed; it is tried again", link.peer.grid)
+            return False
         return True
+
+    async def _dial(self, link: Link) -> None:
+        reach = self._reach[link.name]
+        self.dialled(link, await self._dialler.dial(reach, link.peer.fingerprint, self))
 
     def dialled(self, link: Link, connection: Connection) -> None:
         """A stream to the peer of a link stands."""
@@ -113,9 +127,7 @@ class LinkService:
 
     async def stop(self) -> None:
         """Stop dialling and close every connection."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
         for connection in list(self._by_connection):
             connection.close("NODE_DRAINING")
 
@@ -235,7 +247,7 @@ class LinkService:
         return self._find(f"{id}@link:{work.link}:{work.seq}") if id else None
 
     def fetch_offers(self, work: FetchOffers) -> None:
-        """Fetch offers in the background, one fetch of an origin at a time; the link goes on meanwhile."""
+        """Fetch offers in the background, one fetch of a link at a time; links go on meanwhile."""
         key = (work.link, work.origin)
         under_way = key in self._fetching
         self._fetching[key] = work
@@ -244,10 +256,13 @@ class LinkService:
 
     async def _fetch_all(self, key: tuple[str, bytes]) -> None:
         """Fetch what was asked for last, until that has not changed; again what failed, while the link is up."""
-        done, delay = None, FIRST_FETCH_S
+        done, delay, link = None, FIRST_FETCH_S, self._grid.world.links[key[0]]
         try:
-            while (work := self._fetching[key]) != done:
-                if await self._fetch(work) or self._grid.world.links[work.link].phase is Phase.DOWN:
+            while self._fetching[key] != done:
+                async with self._turns[key[0]]:
+                    work = self._fetching[key]
+                    fetched = link.phase is Phase.DOWN or await self._fetch(work)
+                if fetched or link.phase is Phase.DOWN:
                     done, delay = work, FIRST_FETCH_S
                 else:
                     await asyncio.sleep(delay)
@@ -268,8 +283,19 @@ class LinkService:
         except IntertieError as error:
             log.warning("offers from %s not fetched: %s", link.peer.grid, error)
             return ERRORS[error.reason].retry == "final"
-        self._submit(lambda fx: self._grid.offers_fetched(offers, fx))
+        self._submit(lambda fx: self._fetched(work, offers, fx))
         return True
+
+    def _fetched(self, work: FetchOffers, offers: Sequence[KnownOffer], fx: Effects) -> None:
+        """A step: take what was fetched, unless the link would have brought too much."""
+        world = self._grid.world
+        size = world.catalog.size_over(work.link) + sum(len(offer.data) for offer in offers)
+        if size <= MAX_OFFERS_BYTES:
+            self._grid.offers_fetched(offers, fx)
+            return
+        error = IntertieError("PAYLOAD_TOO_LARGE", f"With these, the offers of one link would have {size} bytes.")
+        world.catalog.refused[work.link] = str(error)
+        log.warning("offers from %s not taken: %s", world.links[work.link].peer.grid, error)
 
     def _checked(self, work: FetchOffers, received: Sequence[bytes]) -> list[KnownOffer]:
         world = self._grid.world

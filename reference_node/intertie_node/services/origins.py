@@ -22,13 +22,14 @@ def restore_catalog(world: World, store: Store) -> None:
     The peerings must have been loaded. Routes come back faded: their offers are out of reach until they are
     advertised again, and unknown once their tariffs have expired.
     """
-    routes = []
+    routes: list[Route] = []
+    past: list[Route] = []
     for _, _, packed in store.all_rows("routes"):
         route = msgspec.msgpack.decode(packed, type=Route)
         world.catalog.saw_root(route)
-        if _pinned(world, verify_chain(route.descriptors)) and route.link in world.links and route.offers:
-            routes.append(route)
-    world.catalog.restore(routes, _stored_offers(world, store))
+        known = _pinned(world, verify_chain(route.descriptors)) and route.link in world.links
+        (routes if known and route.offers else past).append(route)
+    world.catalog.restore(routes, past, _stored_offers(world, store))
     own = store.row("settings", (ROOT_VERSION,))
     if own is not None:
         world.catalog.root_versions[world.fingerprint] = msgspec.msgpack.decode(own[1], type=int)

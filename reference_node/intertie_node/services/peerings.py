@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from intertie_node.services.links import LinkService
 from intertie_node.services.origins import restore_catalog, restore_orphans, restore_owed
 from intertie_node.services.pins import PeeringRow, Pins, reach_of
 from intertie_node.services.restoring import load_hold, restore_link
-from intertie_node.services.waiting import durable
+from intertie_node.services.waiting import cancelled, durable
 
 log = logging.getLogger(__name__)
 Submit = Callable[[Callable[[Effects], None]], None]
@@ -118,9 +118,7 @@ class PeeringDesk:
 
     async def stop(self) -> None:
         """Stop asking."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
 
     def _add(self, row: PeeringRow) -> Link:
         own = self._grid.world.own
@@ -178,10 +176,11 @@ class PeeringDesk:
         if (meant.fingerprint, meant.grid) != (own.fingerprint, own.grid) or verified.version != 1:
             raise IntertieError("AGREEMENT_INVALID", "The proposal is not a first agreement with this grid.")
         self._check_pinned(peer)
-        known = self.proposals.get(verified.digest)
-        if known is None:
-            known = await self._take(verified, peer, list(request.descriptors))
-        return _standing(known)
+        asked = Proposal(
+            verified.digest, INCOMING, peer.fingerprint, peer.grid, PeeringState.PROPOSED, verified.envelope,
+            list(request.descriptors), wall_clock(),
+        )  # fmt: skip
+        return _standing(await durable(self._submit, lambda fx: self._known(asked, fx)))
 
     def _check_pinned(self, peer: VerifiedDescriptor) -> None:
         """Check a descriptor against what is pinned: the own one and those of peers, not what others advertise."""
@@ -194,16 +193,19 @@ class PeeringDesk:
             elif known.grid == peer.grid and known.fingerprint in pinned:
                 raise IntertieError("DESCRIPTOR_INVALID", f"The name {peer.grid} is pinned to another grid here.")
 
-    async def _take(self, verified: VerifiedAgreement, peer: VerifiedDescriptor, chain: list[bytes]) -> Proposal:
+    def _known(self, asked: Proposal, fx: Effects) -> Proposal:
+        """A step: the proposal as it is stored, newly if there is room.
+
+        Its state is told once the step is durable, so that nothing is answered that a crash could take back.
+        Raises: IntertieError NODE_BUSY.
+        """
+        known = self.proposals.get(asked.digest)
+        if known is not None:
+            return known
         pending = [p for p in self.proposals.values() if p.state is PeeringState.PROPOSED]
         if len(pending) >= MAX_PENDING:
             raise IntertieError("NODE_BUSY", "Too many proposals wait for the operator; try again later.")
-        proposal = Proposal(
-            verified.digest, INCOMING, peer.fingerprint, peer.grid, PeeringState.PROPOSED, verified.envelope, chain,
-            wall_clock(),
-        )  # fmt: skip
-        await self._store_proposal(proposal)
-        return proposal
+        return self._put(asked, fx)
 
     # -- operators --------------------------------------------------------------------------------
 
@@ -239,7 +241,7 @@ class PeeringDesk:
         proposal = Proposal(
             digest, OUTGOING, peer.fingerprint, peer.grid, PeeringState.PROPOSED, sealed, described, wall_clock()
         )
-        await self._store_proposal(proposal)
+        await durable(self._submit, lambda fx: self._put(proposal, fx))
         self._follow(proposal)
         return proposal
 
@@ -248,28 +250,38 @@ class PeeringDesk:
         return agreements.Party(grid.fingerprint, grid.grid, secrets.token_bytes(16), credit_limit, max_unagreed)
 
     async def decide(self, digest: bytes, act: PeeringAct) -> Proposal:
-        """Accept or refuse an incoming proposal. Raises: IntertieError NOT_FOUND, INVALID_ARGUMENT."""
+        """Accept or refuse an incoming proposal, which nobody has decided before.
+
+        Raises: IntertieError NOT_FOUND, INVALID_ARGUMENT if it is decided.
+        """
+        decided: Proposal = await durable(self._submit, lambda fx: self._decide(digest, act, fx))
+        return decided
+
+    def _decide(self, digest: bytes, act: PeeringAct, fx: Effects) -> Proposal:
+        """A step: of two decisions at once the first counts, the other finds the proposal decided."""
         proposal = self.proposals.get(digest)
         if proposal is None or proposal.direction != INCOMING:
             raise IntertieError("NOT_FOUND", "No incoming proposal has this digest: intertie peer list shows them.")
-        state = after(proposal.state, act)
+        state, agreement = after(proposal.state, act), proposal.agreement
         if state is PeeringState.ACTIVE:
             world = self._grid.world
             peer = verify_chain(proposal.descriptors)
-            signed = agreements.countersign(proposal.agreement, peer, world.descriptor, world.own.key)
-            proposal = msgspec.structs.replace(proposal, agreement=signed)
-        proposal = msgspec.structs.replace(proposal, state=state)
-        await self._store_proposal(proposal)
-        if state is PeeringState.ACTIVE:
-            await self._activate(proposal)
-        return proposal
+            agreement = agreements.countersign(agreement, peer, world.descriptor, world.own.key)
+        return self._settle(msgspec.structs.replace(proposal, state=state, agreement=agreement), fx)
 
     async def change(self, link: str, act: PeeringAct) -> PeeringState:
-        """Suspend, resume or terminate a peering: only new orders are refused."""
+        """Suspend, resume or terminate a peering: only new orders are refused.
+
+        Raises: IntertieError NOT_FOUND, INVALID_ARGUMENT if its state does not allow it.
+        """
+        state: PeeringState = await durable(self._submit, lambda fx: self._change(link, act, fx))
+        return state
+
+    def _change(self, link: str, act: PeeringAct, fx: Effects) -> PeeringState:
         if link not in self.states:
             raise IntertieError("NOT_FOUND", "No peering has this genesis: intertie peer list shows them.")
         state = after(self.states[link], act)
-        await durable(self._submit, lambda fx: self.pins.put(link, fx, state=state))
+        self.pins.put(link, fx, state=state)
         self._set_state(link, state)
         return state
 
@@ -294,38 +306,66 @@ class PeeringDesk:
             except IntertieError as error:
                 log.info("proposal to %s: %s", peer.grid, error)
                 delay = min(30.0, delay * 1.5)
+            except Exception:
+                log.exception("asking %s about a proposal has failed; it is tried again", peer.grid)
+                delay = min(30.0, delay * 1.5)
             await asyncio.sleep(delay)
 
     async def _answered(self, proposal: Proposal, peer: VerifiedDescriptor, answer: dr.ProposeResponse) -> bool:
-        if answer.state == dr.PROPOSAL_STATE_REFUSED:
-            await self._store_proposal(msgspec.structs.replace(proposal, state=PeeringState.REFUSED))
-            return True
-        if answer.state != dr.PROPOSAL_STATE_ACCEPTED:
+        act = _ANSWERS.get(answer.state)
+        if act is None:
             return False
-        agreements.verify(answer.agreement, self._grid.world.descriptor, peer)
-        accepted = msgspec.structs.replace(proposal, state=PeeringState.ACTIVE, agreement=answer.agreement)
-        await self._store_proposal(accepted)
-        await self._activate(accepted)
+        state, agreement = after(proposal.state, act), proposal.agreement
+        if state is PeeringState.ACTIVE:
+            agreement = self._countersigned(proposal, peer, answer.agreement)
+        decided = msgspec.structs.replace(proposal, state=state, agreement=agreement)
+        await durable(self._submit, lambda fx: self._settle(decided, fx))
         return True
 
-    async def _activate(self, proposal: Proposal) -> None:
-        genesis = chain.genesis(envelope.peek_unverified(proposal.agreement)[1])
-        row = PeeringRow(
-            genesis, proposal.fingerprint, proposal.grid, PeeringState.ACTIVE, proposal.agreement,
-            tuple(proposal.descriptors), wall_clock(),
-        )  # fmt: skip
-        link = self._add(row)
-        await durable(self._submit, lambda fx: self.pins.put(link.name, fx))
-        self._links.keep(link, reach_of(link.peer))
+    def _countersigned(self, proposal: Proposal, peer: VerifiedDescriptor, answer: bytes) -> bytes:
+        """The answer to a proposal, if it is that proposal with the acceptor's signature added (IT-PEE-028).
 
-    async def _store_proposal(self, proposal: Proposal) -> None:
+        Raises: IntertieError AGREEMENT_INVALID for other terms, older ones that both had signed too; and as
+        `agreements.verify`.
+        """
+        verified = agreements.verify(answer, self._grid.world.descriptor, peer)
+        if verified.digest != proposal.digest:
+            message = f"{peer.grid} answers with another agreement than the one that was proposed."
+            raise IntertieError("AGREEMENT_INVALID", message, field="payload")
+        return verified.envelope
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def _settle(self, proposal: Proposal, fx: Effects) -> Proposal:
+        """Keep a decided proposal and the peering that follows from it: both are durable, or neither is.
+
+        Raises: IntertieError AGREEMENT_INVALID if its genesis has been known before (IT-PEE-011).
+        """
+        if proposal.state is PeeringState.ACTIVE:
+            genesis = chain.genesis(envelope.peek_unverified(proposal.agreement)[1])
+            if genesis.hex() in self.states:
+                raise IntertieError("AGREEMENT_INVALID", "A peering with this genesis is known already.")
+            row = PeeringRow(
+                genesis, proposal.fingerprint, proposal.grid, PeeringState.ACTIVE, proposal.agreement,
+                tuple(proposal.descriptors), fx.now,
+            )  # fmt: skip
+            link = self._add(row)
+            self.pins.put(link.name, fx)
+            fx.reply(lambda link: self._links.keep(link, reach_of(link.peer)), link)
+        return self._put(proposal, fx)
+
+    def _put(self, proposal: Proposal, fx: Effects) -> Proposal:
         row = proposal.row()
-        await self._put("proposals", row[:1], row)
+        fx.changes.put("proposals", row[:1], row)
         self.proposals[proposal.digest] = proposal
+        return proposal
 
-    async def _put(self, table: str, key: tuple[Any, ...], row: tuple[Any, ...]) -> None:
-        """Write a row and wait until it is durable."""
-        await durable(self._submit, lambda fx: fx.changes.put(table, key, row))
+
+_ANSWERS: Mapping[int, PeeringAct] = {
+    dr.PROPOSAL_STATE_REFUSED: PeeringAct.REFUSE,
+    dr.PROPOSAL_STATE_ACCEPTED: PeeringAct.ACCEPT,
+}
+"""What the other grid has decided; every other answer leaves the proposal as it is."""
 
 
 def _standing(proposal: Proposal) -> dr.ProposeResponse:

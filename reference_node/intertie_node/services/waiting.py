@@ -1,10 +1,13 @@
-"""Waiting, outside the engine, for what a step has done to be durable."""
+"""Waiting, outside the engine: for what a step has done to be durable, for tasks to end."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from intertie_node.core.effects import Effects
+
+CANCEL_AGAIN_S = 0.5
+"""How long a cancelled task may take to end before it is told again."""
 
 
 async def durable(submit: Callable[[Callable[[Effects], None]], None], act: Callable[[Effects], Any]) -> Any:
@@ -29,3 +32,15 @@ async def durable(submit: Callable[[Callable[[Effects], None]], None], act: Call
 
     submit(step)
     return await waiter
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until all have ended.
+
+    They are told again, since `asyncio.wait_for` of Python 3.11 loses a cancellation that meets its result.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)

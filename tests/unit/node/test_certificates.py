@@ -61,3 +61,9 @@ def test_a_certificate_that_breaks_the_profile_is_refused(changes: dict[str, Any
     with pytest.raises(IntertieError) as caught:
         check_certificates(GRID, [made(), made(**changes)])
     assert caught.value.reason == "CERTIFICATE_MISMATCH"
+
+
+def test_a_certificate_that_does_not_parse_is_refused() -> None:
+    version_3, version_10 = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09"
+    with pytest.raises(IntertieError, match="CERTIFICATE_MISMATCH"):
+        check_certificates(GRID, [made().replace(version_3, version_10)])

@@ -11,9 +11,10 @@ from cryptography import x509
 from intertie.descriptors import verify_chain
 from intertie.errors import IntertieError
 from intertie.grpc_status import from_rpc_error
+from intertie.names import is_grid
 from intertie.v1 import directory_pb2 as dr
 from intertie.v1 import directory_pb2_grpc
-from intertie_node.adapters.grpc.tls import to_der, to_pem
+from intertie_node.adapters.grpc.tls import to_pem
 from intertie_node.ports import Reach
 
 TIMEOUT_S = 5.0
@@ -25,10 +26,7 @@ class DirectoryCalls:
     async def descriptors(self, address: str) -> list[bytes]:
         """Descriptor chain of the grid at an address; what the TLS handshake showed must stand in it."""
         certificate = await _presented(address)
-        names = x509.load_der_x509_certificate(certificate).extensions.get_extension_for_class(
-            x509.SubjectAlternativeName
-        )
-        grid = names.value.get_values_for_type(x509.DNSName)[0]
+        grid = _named(certificate, address)
         reach = Reach(grid, (address,), (certificate,))
         answer = await _call(reach, lambda stub: stub.GetDescriptor(dr.GetDescriptorRequest(), timeout=TIMEOUT_S))
         chain = list(answer.descriptors)
@@ -52,7 +50,20 @@ async def _presented(address: str) -> bytes:
         pem = await asyncio.wait_for(asyncio.to_thread(_fetch, host.strip("[]"), int(port)), TIMEOUT_S)
     except (OSError, TimeoutError, ssl.SSLError) as error:
         raise IntertieError("PEER_UNAVAILABLE", f"{address} does not answer: {type(error).__name__} {error}") from error
-    return to_der(pem.encode())
+    return ssl.PEM_cert_to_DER_cert(pem)
+
+
+def _named(certificate: bytes, address: str) -> str:
+    """The grid that a certificate (DER) names (RFC 0004, section 3.7). Raises: IntertieError CERTIFICATE_MISMATCH."""
+    try:
+        stated = x509.load_der_x509_certificate(certificate).extensions
+        names = stated.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    except Exception as error:  # those of `cryptography` for what does not parse have no base of their own
+        message = f"The certificate at {address} is no grid's: {type(error).__name__} {error}"
+        raise IntertieError("CERTIFICATE_MISMATCH", message) from error
+    if len(names) != 1 or not is_grid(names[0]):
+        raise IntertieError("CERTIFICATE_MISMATCH", f"The certificate at {address} does not name one grid.")
+    return names[0]
 
 
 def _fetch(host: str, port: int) -> str:
