@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from intertie import registry
-from intertie.errors import IntertieError, from_problem, to_problem
+from intertie.errors import IntertieError, from_problem, to_problem, trimmed
 from intertie.v1 import link_pb2
 from intertie.v1.envelope_pb2 import Problem
 
@@ -65,6 +65,17 @@ def test_an_unregistered_reason_from_the_wire_is_kept_and_treated_as_internal() 
 
 def test_a_long_message_is_cut() -> None:
     assert len(to_problem(IntertieError("INTERNAL", "x" * 5000)).message) == 1024
+
+
+def test_every_part_of_a_problem_is_cut() -> None:
+    """So that a problem, a proof of 16 KiB beside it, fits an entry of 64 KiB, and an event of 32 KiB."""
+    many = {f"{number:02}" + "k" * 100: "\U0001f50c" * 5000 for number in range(40)}
+    told = to_problem(IntertieError("INTERNAL", "\U0001f50c" * 5000, **many))
+    assert sorted(told.metadata) == [f"{number:02}" + "k" * 62 for number in range(16)]
+    assert {len(value) for value in told.metadata.values()} == {256}
+    assert trimmed(told) == told
+    assert told.ByteSize() < 24 * 1024
+    assert len(trimmed(Problem(reason="R" * 5000)).reason) == 64
 
 
 def test_the_modules_that_the_core_uses_do_not_import_grpc_or_asyncio() -> None:
