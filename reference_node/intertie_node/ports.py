@@ -151,13 +151,13 @@ class OfferSpec(Struct, frozen=True, kw_only=True):
 
 
 class WorkResult(Struct, frozen=True):
-    """How a run ended. Usage was metered on the way; `state` is COMPLETED unless `problem` says FAILED."""
+    """How a run ended. Usage was metered on the way. A part of another type or form fails the invocation."""
 
     media_type: str = ""
     output: bytes = b""
     is_error: bool = False
     energy: Any = None
-    """An intertie.v1 Energy message, or None for unknown."""
+    """An intertie.v1 Energy message, its boundary of at most 256 characters, or None for unknown."""
 
 
 class Run(Protocol):
@@ -169,9 +169,10 @@ class Run(Protocol):
     deadline: int
 
     async def meter(self, unit: str, quantity: int) -> None:
-        """Add atoms of a unit. Waits while the grant is used up.
+        """Add atoms of a unit, registered or private, 0 to 2^63-1. Waits while the grant is used up.
 
-        Raises: IntertieError GRANT_EXHAUSTED when the maximum charge forbids it; the backend lets it pass.
+        Raises: IntertieError GRANT_EXHAUSTED when the maximum charge forbids it, EXECUTION_FAILED for what is no
+        unit or no quantity and for a sixteenth unit; the backend lets it pass.
         """
         ...
 
