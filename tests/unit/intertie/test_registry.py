@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import grpc
 import pytest
@@ -31,6 +33,15 @@ def test_limit_row(row: registry.LimitRow) -> None:
 
 def test_limits_of_the_wire_have_rows() -> None:
     assert {field.name for field in link_pb2.Limits.DESCRIPTOR.fields} <= set(registry.LIMITS)
+
+
+def test_retention_is_counted_from_the_time_in_the_id_wherever_it_is_told() -> None:
+    """RFC 0014 shows the row, RFC 0009 binds by IT-INV-019 and IT-INV-073; the node prunes by id."""
+    told = json.loads((Path(registry.__file__).parents[1] / "registry/requirements.json").read_text())
+    texts = {row["id"]: row["sentence"] for row in told["requirements"] if row["id"] in ("IT-INV-019", "IT-INV-073")}
+    texts["row"] = registry.LIMITS["retention_ms"].description
+    assert len(texts) == 3
+    assert all("counted from the time in the" in text for text in texts.values())
 
 
 def test_tables_are_read_only() -> None:
