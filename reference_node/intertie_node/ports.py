@@ -5,7 +5,7 @@ the Unix epoch, digests are multihashes, heads are 32 bytes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -134,11 +134,15 @@ class StoreFailure(Exception):  # noqa: N818 - read as a sentence where it is ra
     """The store could not make rows durable, or is not usable: the message says what to do."""
 
 
+Kind = Literal["agent", "tool", "model", "environment"]
+"""What an offer is, as a backend says it."""
+
+
 class OfferSpec(Struct, frozen=True, kw_only=True):
     """What a backend offers; becomes an `Offer` message once prices and place are added."""
 
     name: str
-    kind: str = "tool"
+    kind: Kind = "tool"
     description: str = ""
     tags: tuple[str, ...] = ()
     version: str = "1"
