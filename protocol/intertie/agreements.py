@@ -17,10 +17,13 @@ from intertie.encoding import parse
 from intertie.errors import IntertieError
 from intertie.keys import PrivateKey, PublicKey
 from intertie.names import is_asset, is_grid, is_token
+from intertie.registry import LIMITS
 from intertie.v1 import agreement_pb2 as pb
 
 SUITE: Final = "sha256-ed25519"
 MAX_RAILS: Final = 16
+MAX_BYTES: Final = LIMITS["entry_bytes"].maximum - 64
+"""Largest serialized envelope: its proposer writes it into an entry, with at most 64 bytes beside it."""
 WEEK_MS: Final = 604_800_000
 
 
@@ -104,8 +107,8 @@ def verify(
     if acceptor is not None:
         groups.append({signing.key.key_id: signing.key for signing in acceptor.signing_keys})
     keys: dict[bytes, PublicKey] = {key_id: key for group in groups for key_id, key in group.items()}
-    opened = envelope.unseal(sealed, envelope.AGREEMENT, keys)
-    message = parse(pb.Agreement, opened.payload, envelope.MAX_BYTES, "AGREEMENT_INVALID")
+    opened = envelope.unseal(sealed, envelope.AGREEMENT, keys, MAX_BYTES)
+    message = parse(pb.Agreement, opened.payload, MAX_BYTES, "AGREEMENT_INVALID")
     terms = _decode(message)
     _check_signers(terms, opened.key_ids, proposer, acceptor)
     check_terms(terms)

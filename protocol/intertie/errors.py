@@ -6,12 +6,18 @@ adapters' matter; the row says which code to use.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from intertie.registry import ERRORS, ErrorRow
 from intertie.v1.envelope_pb2 import Problem
 
+MAX_REASON_CHARACTERS: Final = 64
 MAX_MESSAGE_CHARACTERS: Final = 1024
+MAX_METADATA: Final = 16
+"""Most entries of a problem's metadata."""
+MAX_KEY_CHARACTERS: Final = 64
+MAX_VALUE_CHARACTERS: Final = 256
 
 
 class IntertieError(Exception):
@@ -43,8 +49,26 @@ class IntertieError(Exception):
 
 
 def to_problem(error: IntertieError) -> Problem:
-    """Return the wire form of `error`, its message cut to 1,024 characters."""
-    return Problem(reason=error.reason, message=error.message[:MAX_MESSAGE_CHARACTERS], metadata=error.metadata)
+    """Return the wire form of `error`, cut as `trimmed` cuts: it fits an entry and an event with room to spare."""
+    return _cut(error.reason, error.message, error.metadata)
+
+
+def trimmed(told: Problem) -> Problem:
+    """Return a problem that another grid has told, cut to what may be passed on (RFC 0011, section 3.9).
+
+    The reason has at most 64 characters, the message 1,024; of the metadata the first 16 entries by key stay, keys
+    of 64 and values of 256 characters.
+    """
+    return _cut(told.reason, told.message, told.metadata)
+
+
+def _cut(reason: str, message: str, metadata: Mapping[str, str]) -> Problem:
+    kept = sorted(metadata.items())[:MAX_METADATA]
+    return Problem(
+        reason=reason[:MAX_REASON_CHARACTERS],
+        message=message[:MAX_MESSAGE_CHARACTERS],
+        metadata={key[:MAX_KEY_CHARACTERS]: value[:MAX_VALUE_CHARACTERS] for key, value in kept},
+    )
 
 
 def from_problem(problem: Problem) -> IntertieError:

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from intertie.errors import IntertieError
+from intertie.registry import UNITS
 
 MAX_GRID_CHARACTERS: Final = 253
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -43,10 +44,16 @@ def is_place(code: str) -> bool:
 
 
 def is_token(text: str) -> bool:
-    """Return whether `text` can name a feature, rail or unit: lower case, at most 64 characters."""
+    """Return whether `text` can name a feature or rail: lower case, at most 64 characters."""
     return len(text) <= 64 and _TOKEN.fullmatch(text) is not None
 
 
 def is_asset(name: str) -> bool:
     """Return whether `name` can name an asset: three to twelve capitals and digits, or a private "x-…"."""
     return _ASSET.fullmatch(name) is not None
+
+
+def is_unit(name: str) -> bool:
+    """Return whether `name` is a registered unit, or a private "x-" and up to 62 ASCII characters without a space."""
+    private = name.startswith("x-") and len(name) <= 64 and name.isascii() and " " not in name
+    return private or name in UNITS

@@ -5,7 +5,7 @@ the Unix epoch, digests are multihashes, heads are 32 bytes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -134,11 +134,15 @@ class StoreFailure(Exception):  # noqa: N818 - read as a sentence where it is ra
     """The store could not make rows durable, or is not usable: the message says what to do."""
 
 
+Kind = Literal["agent", "tool", "model", "environment"]
+"""What an offer is, as a backend says it."""
+
+
 class OfferSpec(Struct, frozen=True, kw_only=True):
     """What a backend offers; becomes an `Offer` message once prices and place are added."""
 
     name: str
-    kind: str = "tool"
+    kind: Kind = "tool"
     description: str = ""
     tags: tuple[str, ...] = ()
     version: str = "1"
@@ -151,13 +155,13 @@ class OfferSpec(Struct, frozen=True, kw_only=True):
 
 
 class WorkResult(Struct, frozen=True):
-    """How a run ended. Usage was metered on the way; `state` is COMPLETED unless `problem` says FAILED."""
+    """How a run ended. Usage was metered on the way. A part of another type or form fails the invocation."""
 
     media_type: str = ""
     output: bytes = b""
     is_error: bool = False
     energy: Any = None
-    """An intertie.v1 Energy message, or None for unknown."""
+    """An intertie.v1 Energy message, its boundary of at most 256 characters, or None for unknown."""
 
 
 class Run(Protocol):
@@ -169,9 +173,10 @@ class Run(Protocol):
     deadline: int
 
     async def meter(self, unit: str, quantity: int) -> None:
-        """Add atoms of a unit. Waits while the grant is used up.
+        """Add atoms of a unit, registered or private, 0 to 2^63-1. Waits while the grant is used up.
 
-        Raises: IntertieError GRANT_EXHAUSTED when the maximum charge forbids it; the backend lets it pass.
+        Raises: IntertieError GRANT_EXHAUSTED when the maximum charge forbids it, EXECUTION_FAILED for what is no
+        unit or no quantity and for a sixteenth unit; the backend lets it pass.
         """
         ...
 

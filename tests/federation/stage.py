@@ -12,7 +12,7 @@ from intertie.v1 import task_pb2 as ts
 from intertie.v1.event_pb2 import InputReply
 
 ECHO, DELAY = "conformance/echo", "conformance/delay"
-OFFERS = ("raises", "hangs", "stubborn", "greedy", "negative", "chatty", "endless", "wide")
+OFFERS = ("raises", "hangs", "stubborn", "greedy", "negative", "chatty", "endless", "wide", "misspeaks", "gives_up")
 
 GRIDS = pytest.mark.parametrize("grid", ["north", "hub", "south"])
 AFAR = pytest.mark.parametrize("grid", ["north", "south"])

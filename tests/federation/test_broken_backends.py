@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.federation.stage import AFAR, Stage, reply_to
+from tests.kit.bad_backends import MISSPEAKS
 from tests.kit.live import Consumer, refused
 
 from intertie.v1 import task_pb2 as ts
@@ -17,7 +20,7 @@ BROKEN: dict[str, tuple[str, bytes, str, int]] = {
     "stubborn": ("stubborn", b"{}", "DEADLINE_EXCEEDED", 2),
     "uncountable and priced": ("greedy", b'{"unit":"sim.step"}', "GRANT_EXHAUSTED", 2),
     "uncountable and free": ("greedy", b'{"unit":"rag.query"}', "AMOUNT_OVERFLOW", 2),
-    "less than nothing": ("negative", b"{}", "INVALID_ARGUMENT", 2),
+    "less than nothing": ("negative", b"{}", "EXECUTION_FAILED", 2),
     "uncountable by price": (
         "conformance/meter",
         b'{"usage":{"rag.query":9223372036854775807}}',
@@ -39,6 +42,24 @@ async def test_a_broken_backend(stage: Stage, grid: str, name: str) -> None:
     assert "secret" not in outcome.problem.message
     assert outcome.receipt.charge == charge
     assert outcome.receipt.proof.record
+
+
+@AFAR
+@pytest.mark.parametrize("what", MISSPEAKS)
+async def test_words_that_no_backend_should_say(stage: Stage, grid: str, what: str) -> None:
+    data = json.dumps({"what": what}).encode()
+    outcome = await stage.consumer.call(Consumer.request(f"{grid}.example/misspeaks", data, timeout_ms=3_000))
+    assert (outcome.state, outcome.problem.reason) == (ts.TASK_STATE_FAILED, "EXECUTION_FAILED")
+    assert outcome.receipt.proof.record
+    await stage.check_calm()
+
+
+@AFAR
+@pytest.mark.parametrize(("refuses", "reason"), [("true", "INPUT_INVALID"), ("false", "CANCELED")])
+async def test_a_backend_that_gives_up_at_length(stage: Stage, grid: str, refuses: str, reason: str) -> None:
+    request = Consumer.request(f"{grid}.example/gives_up", b'{"refuses":%s}' % refuses.encode(), timeout_ms=3_000)
+    assert (await stage.consumer.call(request)).problem.reason == reason
+    await stage.check_calm()
 
 
 @AFAR

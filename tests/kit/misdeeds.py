@@ -283,6 +283,7 @@ ORDERS: Mapping[str, Misdeed] = {
     "id is no uuid": Misdeed(_ordered(id="x" * 36), "ID_INVALID"),
     "id of version 4": Misdeed(_ordered(id="0190f000-0000-4000-8000-000000000000"), "ID_INVALID"),
     "unknown offer": Misdeed(_ordered(offer_digest=b"\x12\x20" + bytes(32)), "OFFER_UNKNOWN"),
+    "offer named by no digest": Misdeed(_ordered(offer_digest=b"d" * 40_000), "OFFER_UNKNOWN"),
     "unknown tariff": Misdeed(
         lambda r, o: r.buy(o, prices=[{"unit": u, "num": n, "den": d} for u, n, d in o.prices], tariff_seq=99),
         "PRICE_CHANGED",

@@ -45,6 +45,7 @@ async def checks_in_order(stage: Stage) -> None:
         ("INPUT_INVALID", "delay", ELSEWHERE),
         ("POLICY_VIOLATION", "echo", {**ELSEWHERE, "max_charge": 9}),
         ("BUDGET_EXCEEDED", "echo", {"max_charge": 9}),
+        ("PAYLOAD_TOO_LARGE", "echo", {"session": "s" * 9_000, **TOO_MUCH}),
         ("BUDGET_EXCEEDED", "echo", TOO_MUCH),
     )
     for reason, name, changes in rows:

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from intertie.names import is_unit
 from intertie.registry import ASSETS, LIMITS, UNITS
 from intertie_node.config.backends import (
     CONFORMANCE_PRICES,
@@ -238,7 +239,6 @@ def _term_contradictions(where: str, terms: Terms) -> Iterator[ConfigError]:
 
 def _unit_contradictions(where: str, units: Mapping[str, object]) -> Iterator[ConfigError]:
     for unit in units:
-        private = unit.startswith("x-") and len(unit) <= 64 and unit.isascii() and " " not in unit
-        if unit not in UNITS and not private:
+        if not is_unit(unit):
             names = ", ".join(UNITS)
             yield ConfigError(f'{where}."{unit}"', "an unknown unit", f"x-… or one of: {names}")

@@ -3,7 +3,7 @@
 from google.protobuf.message import DecodeError
 
 from intertie.amounts import INT64_MAX
-from intertie.errors import IntertieError, to_problem
+from intertie.errors import IntertieError, to_problem, trimmed
 from intertie.records import verify_proof
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.record_pb2 import ExecutionRecord
@@ -26,7 +26,7 @@ from intertie_node.core.rejoining import note_end
 from intertie_node.core.sharing import cost_account
 from intertie_node.core.sinks import OrderSink
 from intertie_node.core.sources import ConsumerSource
-from intertie_node.core.world import World, problem, trimmed
+from intertie_node.core.world import World, problem
 
 RESULT_WAIT_MS = 3_000
 

@@ -79,6 +79,7 @@ def _start(world: World, account: str, request: Request, digest: bytes, fx: Effe
         world.check_input(offer.offer.input_schema, spec.input)
         check_place(spec.places, offer.offer.place or world.settings.place)
         _check_price(offer.prices, spec.max_charge)
+        check_texts(spec)
         world.books.reserve(account, spec.max_charge)
         world.add(inv)
         start(world, inv, fx)

@@ -6,7 +6,7 @@ from typing import Any
 
 from intertie.amounts import INT64_MAX
 from intertie.errors import IntertieError, to_problem
-from intertie.records import prove
+from intertie.records import MAX_LINES, prove
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie.v1.envelope_pb2 import Payload, Problem
 from intertie.v1.event_pb2 import Event, InputRequest, Progress, Result
@@ -110,13 +110,13 @@ def _within_grant(
 ) -> None:
     """Do `act` if what is `added` fits the grant, wait for a higher grant if it fits the maximum charge, else `beyond`.
 
-    The error is AMOUNT_OVERFLOW or GRANT_EXHAUSTED.
+    The error is EXECUTION_FAILED for more units than a record has lines, AMOUNT_OVERFLOW or GRANT_EXHAUSTED.
     """
     usage = dict(sink.usage)
     for unit, quantity in added.items():
         usage[unit] = usage.get(unit, 0) + quantity
-    if max(usage.values(), default=0) > INT64_MAX:
-        beyond(IntertieError("AMOUNT_OVERFLOW", "More was used than can be counted."), fx)
+    if fault := _unstatable(usage):
+        beyond(fault, fx)
         return
     amount = _cost(world, inv, usage)
     if amount > inv.spec.max_charge:
@@ -133,6 +133,15 @@ def _within_grant(
     if usage:
         world.touch(inv)
     act(fx)
+
+
+def _unstatable(usage: Mapping[str, int]) -> IntertieError | None:
+    """Why no record states this usage, room left for the unit that counts how the order ends; None if one does."""
+    if len(usage) + (ORDER_UNIT not in usage) > MAX_LINES:
+        return IntertieError("EXECUTION_FAILED", f"The work used more than {MAX_LINES - 1} units.")
+    if max(usage.values(), default=0) > INT64_MAX:
+        return IntertieError("AMOUNT_OVERFLOW", "More was used than can be counted.")
+    return None
 
 
 def completed(

@@ -18,7 +18,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie_node.core.holds import Lines, sound_hold
 from intertie_node.core.ledger import ME, THEM, Ledger, LinkTerms, Load
-from intertie_node.core.log import Log, check_counters, parse_entry
+from intertie_node.core.log import MAX_ENTRY_BYTES, Log, check_counters, parse_entry
 
 _SIZES = (16, 32, 32, 32)
 """Bytes of agreed total, session and both heads of a signature."""
@@ -115,13 +115,18 @@ class LogPair:
 
         `judged` are the lines of an order in which `order_fault` has found nothing for this `at`.
 
-        Raises: AssertionError if the entry would be void: an honest node never writes such a one.
+        Raises: AssertionError if the entry would be void or longer than MAX_ENTRY_BYTES: an honest node never
+        writes such a one. The parts that grow are bounded where they enter: problems (`errors.trimmed`), proofs
+        (MAX_PROOF_BYTES of a provider's; 16 units and a boundary of 256 characters of an own one), orders
+        (`placing.draft`), agreements (`agreements.MAX_BYTES`), comments where they are written.
         """
         log, ledger = self.logs[ME], self.ledger
         seq = log.seq + 1
         entry.seen = seen = self.next_seen
         entry.at = self.next_at(now)
         data = entry.SerializeToString(deterministic=True)
+        if len(data) > MAX_ENTRY_BYTES:
+            raise AssertionError(f"own entry {seq} of kind {entry.kind} would have {len(data)} bytes")
         if judged is not None:
             ledger.open(sound_hold(ME, seq, entry.order, judged, ledger.terms.claim_window_ms))
         elif void := ledger.apply(ME, seq, entry):

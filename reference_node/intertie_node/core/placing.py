@@ -197,10 +197,13 @@ def check_input(spec: Spec, inline_bytes: int) -> None:
 
 
 def check_texts(spec: Spec) -> None:
-    """Check, before anything is reserved, that an order will fit an entry. Raises: IntertieError PAYLOAD_TOO_LARGE."""
+    """Check, before anything is reserved, that an order will fit an entry, and a call for own work memory and row.
+
+    Raises: IntertieError PAYLOAD_TOO_LARGE.
+    """
     texts = (*spec.path, *spec.actors, *spec.places, spec.session, spec.group, spec.media_type)
     if 4 * len("".join(texts)) + 8 * len(texts) > MAX_TEXT_BYTES:
-        raise IntertieError("PAYLOAD_TOO_LARGE", "The order's path, actors, places, session and group are too long.")
+        raise IntertieError("PAYLOAD_TOO_LARGE", "Path, actors, places, session, group and media type are too long.")
 
 
 @lru_cache(4096)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from intertie.descriptors import VerifiedDescriptor
+from intertie.digests import SIZE
 from intertie.errors import IntertieError
 from intertie.records import RootCache
 from intertie.v1.entry_pb2 import Order
@@ -217,7 +218,7 @@ class World:
         """The offer with that digest. Raises: IntertieError OFFER_UNKNOWN."""
         offer = self.catalog.offers.get(digest)
         if offer is None:
-            raise IntertieError("OFFER_UNKNOWN", "No offer with this digest is known here.", offer=digest.hex())
+            raise IntertieError("OFFER_UNKNOWN", "No offer with this digest is known here.", offer=digest[:SIZE].hex())
         return offer
 
 
@@ -247,12 +248,6 @@ def invocation_row(inv: Invocation) -> tuple[Any, ...]:
     )
 
 
-def trimmed(told: Problem) -> Problem:
-    """A peer's problem, cut to what the protocol allows, so that it can be passed on."""
-    metadata = {k[:64]: v[:256] for k, v in sorted(told.metadata.items())[:16]}
-    return Problem(reason=told.reason[:64], message=told.message[:1024], metadata=metadata)
-
-
 def problem(reason: str, message: str, **metadata: str) -> Problem:
-    """A problem of the errors registry."""
+    """A problem of the errors registry, in this node's own words: they are short (others' go through `trimmed`)."""
     return Problem(reason=reason, message=message, metadata=metadata)

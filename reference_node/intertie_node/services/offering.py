@@ -11,9 +11,14 @@ from intertie.v1.metering_pb2 import (
     Energy,
 )
 from intertie_node.config import Config, EnergyTable, Terms
-from intertie_node.ports import OfferSpec
+from intertie_node.ports import Kind, OfferSpec
 
-KINDS = {"agent": ct.OFFER_KIND_AGENT, "tool": ct.OFFER_KIND_TOOL, "model": ct.OFFER_KIND_MODEL}
+KINDS: Mapping[Kind, ct.OfferKind.ValueType] = {
+    "agent": ct.OFFER_KIND_AGENT,
+    "tool": ct.OFFER_KIND_TOOL,
+    "model": ct.OFFER_KIND_MODEL,
+    "environment": ct.OFFER_KIND_ENVIRONMENT,
+}
 METHODS = {
     "measured": ENERGY_METHOD_MEASURED,
     "attributed": ENERGY_METHOD_ATTRIBUTED,
@@ -25,7 +30,7 @@ CHARGES = {"usage": ct.CHARGE_ON_USAGE, "completion": ct.CHARGE_ON_COMPLETION}
 def build_offer(spec: OfferSpec, terms: Terms, config: Config, origin: bytes) -> bytes:
     """Bytes of an offer: what the backend says, priced and placed as the configuration says."""
     offer = ct.Offer(
-        kind=KINDS.get(spec.kind, ct.OFFER_KIND_TOOL),
+        kind=KINDS[spec.kind],
         name=spec.name,
         description=spec.description,
         tags=sorted({*spec.tags, *terms.tags}),

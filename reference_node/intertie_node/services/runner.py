@@ -4,18 +4,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from intertie.errors import IntertieError, to_problem
-from intertie.v1.envelope_pb2 import Payload
-from intertie.v1.event_pb2 import Progress
-from intertie.v1.metering_pb2 import Energy
+from intertie.errors import IntertieError
+from intertie.v1.envelope_pb2 import Payload, Problem
 from intertie_node.core import executing
 from intertie_node.core.effects import Effects
-from intertie_node.core.frames import INLINE_BYTES
 from intertie_node.core.grid import Grid
 from intertie_node.core.invocations import Invocation
 from intertie_node.core.work import GiveInput, StartWork, StopWork
 from intertie_node.core.world import problem
-from intertie_node.ports import Backend, RefuseWork, WorkResult
+from intertie_node.ports import Backend, RefuseWork
+from intertie_node.services import backend_words as words
+from intertie_node.services.backend_words import Finished
 
 log = logging.getLogger(__name__)
 Submit = Callable[[Callable[[Effects], None]], None]
@@ -55,15 +54,13 @@ class ActiveRun:
 
     async def meter(self, unit: str, quantity: int) -> None:
         """Add atoms of a unit (see `ports.Run`)."""
-        await self._metered({unit: quantity}, None)
+        await self._metered(words.usage_of({unit: quantity}), None)
 
     async def chunk(self, data: bytes, media_type: str = "text/plain", usage: Mapping[str, int] | None = None) -> None:
         """Send a durable piece of output (see `ports.Run`)."""
-        await self._metered(usage or {}, Payload(media_type=media_type, data=data))
+        await self._metered(words.usage_of(usage or {}), words.payload_of(data, media_type))
 
     async def _metered(self, usage: Mapping[str, int], piece: Payload | None) -> None:
-        if any(quantity < 0 for quantity in usage.values()):
-            raise IntertieError("INVALID_ARGUMENT", "A backend metered a negative quantity.")
         waiter: asyncio.Future[IntertieError | None] = asyncio.get_running_loop().create_future()
 
         def done(error: IntertieError | None) -> None:
@@ -77,16 +74,15 @@ class ActiveRun:
 
     def progress(self, done: int, total: int = 0, comment: str = "") -> None:
         """Send ephemeral progress (see `ports.Run`)."""
-        message = Progress(done=done, total=total, comment=comment[:1024])
+        message = words.progress_of(done, total, comment)
         self.step(lambda inv, fx: executing.progressed(self._grid.world, inv, message, fx))
 
     async def ask(self, prompt: str, schema: bytes = b"") -> bytes:
         """Ask the caller for input (see `ports.Run`)."""
-        if len(prompt.encode()) + len(schema) > INLINE_BYTES:
-            raise IntertieError("PAYLOAD_TOO_LARGE", f"Prompt and schema may have {INLINE_BYTES} bytes together.")
+        text, wanted = words.question_of(prompt, schema)
 
         def act(inv: Invocation, fx: Effects) -> None:
-            if not executing.asked(self._grid.world, inv, prompt, schema, fx):
+            if not executing.asked(self._grid.world, inv, text, wanted, fx):
                 fx.reply(self._forgotten, None)
 
         self._replies = self._replies or asyncio.Queue()
@@ -135,8 +131,10 @@ class Runner:
             self._stopped(run, work.reason)
 
     def _stopped(self, run: ActiveRun, reason: str) -> None:
-        stopped = problem(reason, "The work was stopped.")
-        run.step(lambda inv, fx: executing.failed(self._grid.world, inv, stopped, fx))
+        self._failed(run, problem(reason, "The work was stopped."))
+
+    def _failed(self, run: ActiveRun, failure: Problem) -> None:
+        run.step(lambda inv, fx: executing.failed(self._grid.world, inv, failure, fx))
 
     def give(self, work: GiveInput) -> None:
         """Hand an input reply to a run."""
@@ -155,30 +153,27 @@ class Runner:
     async def _work(self, run: ActiveRun, work: StartWork) -> None:
         world, run.begun = self._grid.world, True
         try:
-            result = await self._bounded(run, work)
+            done = await self._bounded(run, work)
         except RefuseWork as error:
-            refusal = to_problem(error.error)
+            refusal = words.problem_of(error.error)
             run.step(lambda inv, fx: executing.refused(world, inv, refusal, fx))
         except IntertieError as error:
-            failure = to_problem(error)
-            run.step(lambda inv, fx: executing.failed(world, inv, failure, fx))
+            self._failed(run, words.problem_of(error))
         except asyncio.CancelledError as error:
-            reason = str(error.args[0]) if error.args else "CANCELED"
+            reason = words.stopped_by(error)
             if reason != "NODE_DRAINING":
                 self._stopped(run, reason)
         except Exception:
             log.exception("backend of %s failed", work.offer)
-            broken = problem("EXECUTION_FAILED", "The backend failed unexpectedly; its operator's log says how.")
-            run.step(lambda inv, fx: executing.failed(world, inv, broken, fx))
+            broken = "The backend failed unexpectedly; its operator's log says how."
+            self._failed(run, problem("EXECUTION_FAILED", broken))
         else:
-            output = Payload(media_type=result.media_type, data=result.output)
-            energy: Energy | None = result.energy
-            run.step(lambda inv, fx: executing.completed(world, inv, output, result.is_error, energy, fx))
+            run.step(lambda inv, fx: executing.completed(world, inv, done.output, done.is_error, done.energy, fx))
         finally:
             self._runs.pop(work.invocation, None)
 
-    async def _bounded(self, run: ActiveRun, work: StartWork) -> WorkResult:
+    async def _bounded(self, run: ActiveRun, work: StartWork) -> Finished:
         backend = self._backends.get(work.offer)
         if backend is None:
             raise IntertieError("BACKEND_UNAVAILABLE", f"No backend serves {work.offer} any more.")
-        return await backend.run(work.offer, run)
+        return words.finished_of(await backend.run(work.offer, run))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from intertie import agreements, descriptors, envelope, records
+from intertie import agreements, descriptors, envelope, records, registry
 from intertie.errors import IntertieError
 from intertie.keys import PrivateKey
 from intertie.names import is_address, is_grid
+from intertie.v1 import entry_pb2 as pb
 from intertie.v1.descriptor_pb2 import Descriptor
 from intertie.v1.descriptor_pb2 import SigningKey as SigningKeyMessage
+from intertie.v1.envelope_pb2 import Envelope
 from intertie.v1.record_pb2 import ExecutionRecord
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
 
@@ -117,6 +119,20 @@ def test_an_agreement_keeps_its_bytes_and_names_both_sides() -> None:
     assert verified.counterparty(SOUTH.fingerprint).credit_limit == 10
     with pytest.raises(KeyError):
         verified.counterparty(bytes(34))
+
+
+def test_an_agreement_that_fits_no_entry_is_refused() -> None:
+    """A stranger's signatures are ignored, not weighed: 1 MiB of them is more than its proposer can write down."""
+    both = Envelope.FromString(agreements.countersign(agreements.propose(TERMS, SIGNER), NORTH, SOUTH, SOUTH_SIGNER))
+    ballast = both.signatures.add(key_id=b"nobody")
+    ballast.value = bytes(agreements.MAX_BYTES - both.ByteSize() - 8)
+    assert agreements.verify(both.SerializeToString(), NORTH, SOUTH).countersigned
+    entry = pb.Entry(kind=pb.ENTRY_KIND_AGREEMENT, seen=2**63 - 1, at=2**63 - 1)
+    entry.agreement.agreement = both.SerializeToString()
+    assert entry.ByteSize() <= registry.LIMITS["entry_bytes"].maximum
+    ballast.value += bytes(9)
+    with pytest.raises(IntertieError, match="INVALID_ARGUMENT"):
+        agreements.verify(both.SerializeToString(), NORTH, SOUTH)
 
 
 def test_a_later_version_makes_no_genesis() -> None:

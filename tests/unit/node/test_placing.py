@@ -13,6 +13,7 @@ from tests.kit.worlds import Listener, Network, SimNode, echo
 from tests.unit.node.test_misdeeds import Scene, check_books
 
 from intertie.v1 import entry_pb2 as pb
+from intertie.v1.envelope_pb2 import Payload
 from intertie_node.core import executing
 from intertie_node.core.ledger import ME
 from intertie_node.core.work import StartWork
@@ -48,6 +49,19 @@ def test_a_timeout_beyond_the_longest_hold_is_refused_by_name() -> None:
     assert asked(net, north, timeout_ms=5_001).refused == "DEADLINE_TOO_LONG"
     check_untouched(north)
     assert asked(net, north, timeout_ms=5_000).outcome is not None
+
+
+@pytest.mark.parametrize("ref", ["north.example/echo", ECHO])
+@pytest.mark.parametrize("long", [{"session": "s" * 3_000_000}, {"input": Payload(media_type="t" * 10_000)}])
+def test_texts_too_long_are_refused_also_for_own_work(ref: str, long: dict[str, Any]) -> None:
+    net, north, _ = pair()
+    refused = north.invoke(ref, **long)
+    net.run()
+    assert refused.refused == "PAYLOAD_TOO_LARGE"
+    check_untouched(north)
+    taken = north.invoke(ref, session="s" * 8_000)
+    net.run()
+    assert taken.outcome is not None
 
 
 def test_a_log_whose_clock_leads_takes_no_order_that_ends_before_it() -> None:

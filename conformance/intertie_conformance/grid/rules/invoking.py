@@ -123,10 +123,10 @@ class InvokingRules:
             raise Refusal("BUDGET_EXCEEDED", f"One order costs at least {least}.")
 
     def texts(self, asked: Asked) -> None:
-        """Other grids' offers: what is copied into the order fits one."""
+        """What is copied into an order fits one, also where none is written."""
         wanted = asked.wanted
         names = (*wanted.policy.places, wanted.session, wanted.group, wanted.input.media_type, "")
-        if asked.route is not None and sum(4 * len(name) + 8 for name in names) > 32_768:
+        if sum(4 * len(name) + 8 for name in names) > 32_768:
             raise Refusal("PAYLOAD_TOO_LARGE", "Places, session and group are too long.")
 
     def credit_room(self, asked: Asked) -> None:

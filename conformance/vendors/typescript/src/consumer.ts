@@ -247,11 +247,11 @@ export class Consumers {
     const prices = way ? way.prices : o.prices, least = orderPrice(prices)
     const budget = (available: bigint) => ({ budget: a.budget, available, max_charge: r.max_charge })
     need(r.max_charge >= least, 'BUDGET_EXCEEDED', 'The maximum charge is below what one order costs.', budget(a.budget - a.reserved - a.spent))
+    const media = r.input?.media_type || 'application/json'
+    textsFit(way ? [h.grid] : [], [], places, [r.session, r.group, media])
     let order: any
     if (way) {
       const link = way.link
-      const media = r.input?.media_type || 'application/json'
-      textsFit([h.grid], [], places, [r.session, r.group, media])
       const grant = o.charge_on === 2 ? r.max_charge : r.first_grant || r.max_charge
       checkLane(link, r.max_charge, grant)
       const nonce = nonceOf(h.secret, a.name, r.id)

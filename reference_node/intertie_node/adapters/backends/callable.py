@@ -33,6 +33,7 @@ import msgspec
 
 from intertie.errors import IntertieError
 from intertie_node.adapters.backends.output import JSON, deliver, read_input
+from intertie_node.adapters.backends.schema import compile_schema
 from intertie_node.config import PythonTable
 from intertie_node.ports import OfferSpec, Run, WorkResult
 
@@ -51,11 +52,11 @@ class CallableBackend:
         self._places = asyncio.Semaphore(table.threads)
 
     async def start(self) -> Sequence[OfferSpec]:
-        """Import the function. Raises: IntertieError BACKEND_UNAVAILABLE."""
+        """Import the function. Raises: IntertieError BACKEND_UNAVAILABLE, also for a schema that does not compile."""
         function = _load(self._table)
         self._function = function
         table = self._table
-        schema = table.input_schema or getattr(function, "input_schema", None) or ANY_OBJECT
+        schema = _input_schema(table, function)
         output = getattr(function, "output_schema", None)
         return [
             OfferSpec(
@@ -63,7 +64,7 @@ class CallableBackend:
                 kind=table.kind,
                 description=table.description or inspect.getdoc(function) or "",
                 tags=tuple(table.tags),
-                input_schema=msgspec.json.encode(schema),
+                input_schema=schema,
                 output_schema=msgspec.json.encode(output) if output else b"",
                 features=tuple(table.features or getattr(function, "features", ())),
                 max_duration_ms=table.max_duration_ms,
@@ -195,6 +196,19 @@ async def _as_result(run: Run, output: object) -> WorkResult:
     except (TypeError, OverflowError) as error:
         raise IntertieError("EXECUTION_FAILED", f"the function's result is not JSON: {error}") from error
     return await deliver(run, JSON, data)
+
+
+def _input_schema(table: PythonTable, function: Function) -> bytes:
+    """Bytes of the schema that the configuration or the function states. Raises: IntertieError BACKEND_UNAVAILABLE."""
+    try:
+        data = msgspec.json.encode(table.input_schema or getattr(function, "input_schema", None) or ANY_OBJECT)
+        compile_schema(data)
+    except (TypeError, ValueError) as error:
+        why = f"the input schema of {table.offer} is not JSON: {error}"
+        raise IntertieError("BACKEND_UNAVAILABLE", why, backend=table.offer) from error
+    except IntertieError as error:
+        raise IntertieError("BACKEND_UNAVAILABLE", f"{table.offer}: {error.message}", backend=table.offer) from error
+    return data
 
 
 def _load(table: PythonTable) -> Function:

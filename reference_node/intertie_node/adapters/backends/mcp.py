@@ -1,7 +1,8 @@
 """Backend "mcp": tools of an MCP server over stdio (official `mcp` SDK, 2.3 or newer).
 
 Only the tools that the configuration names are offered. `bound` arguments are filled in by the node: they are
-absent from the offered schema, and a caller who sends one is refused INPUT_INVALID.
+absent from the offered schema, and a caller who sends one is refused INPUT_INVALID. A tool whose schema names a
+bound argument where it cannot be taken away, or does not compile, is refused at start.
 
 Output: application/json, `{"content": […], "structuredContent": …}` as the server gave them (MCP's
 CallToolResult), `structuredContent` only if it gave one. A tool that reports an error completes with
@@ -26,9 +27,11 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult
 
 from intertie.errors import IntertieError
+from intertie_node.adapters.backends.bound import surviving, without_bound
 from intertie_node.adapters.backends.mcp_connection import Connection
 from intertie_node.adapters.backends.mcp_session import McpSession
 from intertie_node.adapters.backends.output import JSON, deliver, input_invalid, read_input
+from intertie_node.adapters.backends.schema import compile_schema
 from intertie_node.config import McpTable, McpTool
 from intertie_node.ports import OfferSpec, RefuseWork, Run, WorkResult
 
@@ -118,7 +121,7 @@ class McpBackend:
             name=tool.offer,
             description=tool.description or str(definition.get("description") or ""),
             tags=tuple(tool.tags),
-            input_schema=msgspec.json.encode(without_bound(schema, tool.bound)),
+            input_schema=self._callers_schema(schema, name, tool),
             output_schema=_output_schema(definition.get("outputSchema")),
             features=("idempotent",) if idempotent else (),
             max_duration_ms=tool.timeout_ms,
@@ -126,17 +129,17 @@ class McpBackend:
             captured=msgspec.json.encode(definition),
         )
 
-
-def without_bound(schema: Mapping[str, Any], bound: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema that callers see: without bound arguments, and in the one dialect that offers have."""
-    seen = {key: value for key, value in schema.items() if key != "$schema"}
-    if "properties" in seen:
-        seen["properties"] = {name: s for name, s in seen["properties"].items() if name not in bound}
-    if "required" in seen:
-        seen["required"] = [name for name in seen["required"] if name not in bound]
-        if not seen["required"]:
-            del seen["required"]
-    return seen
+    def _callers_schema(self, schema: Mapping[str, Any], name: str, tool: McpTool) -> bytes:
+        """The input schema without bound arguments. Raises: IntertieError BACKEND_UNAVAILABLE."""
+        seen = without_bound(schema, tool.bound)
+        for argument, place in surviving(seen, tool.bound):
+            raise self._session.unavailable(f"tool {name}: argument {argument} cannot be bound, {place} names it")
+        data = msgspec.json.encode(seen)
+        try:
+            compile_schema(data)
+        except IntertieError as error:
+            raise self._session.unavailable(f"tool {name}: {error.message}") from error
+        return data
 
 
 def _output_schema(structured: object) -> bytes:

@@ -64,15 +64,34 @@ def compile_schema(schema: bytes) -> Validator | None:
     value = _schema_value(schema)
     if value is True or value == {}:
         return None
-    for where, reference in _references(value):
+    for where, reference in references(value):
         if not reference.startswith("#"):
             raise _bad_schema(f'{where} refers to "{reference}"; only references within the schema are followed')
     try:
         Draft202012Validator.check_schema(value)
     except SchemaError as error:
         raise _bad_schema(f"{error.json_path}: {error.message[:MAX_SHOWN]}") from None
+    _check_references(value)
     # An empty registry resolves what lies within the schema and retrieves nothing.
     return Draft202012Validator(value, registry=EMPTY_REGISTRY)
+
+
+def _check_references(value: Any) -> None:
+    """Check that every reference leads somewhere: one that does not would show only for an input that gets there."""
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
+
+    resource = DRAFT202012.create_resource(value)
+    parts = [(resource, EMPTY_REGISTRY.resolver_with_root(resource))]
+    while parts:
+        part, resolver = parts.pop()
+        parts += [(each, resolver.in_subresource(each)) for each in part.subresources()]
+        keywords = part.contents if isinstance(part.contents, dict) else {}
+        for reference in [keywords[key] for key in _REFERENCES if key in keywords]:
+            try:
+                resolver.lookup(reference)
+            except Unresolvable:
+                raise _bad_schema(f"a reference leads nowhere: {_cut(reference)}") from None
 
 
 def _schema_value(schema: bytes) -> Any:
@@ -113,17 +132,17 @@ def _depth(value: object, limit: int) -> int:
     return depth
 
 
-def _references(value: object, where: str = "$") -> Iterator[tuple[str, str]]:
-    """(JSON path, target) of every reference."""
-    if isinstance(value, dict):
+def references(value: object, where: str = "$") -> Iterator[tuple[str, str]]:
+    """(JSON path, target) of every reference within a schema."""
+    if isinstance(value, Mapping):
         for key, child in value.items():
             if key in _REFERENCES and isinstance(child, str):
                 yield f"{where}.{key}", child
             else:
-                yield from _references(child, f"{where}.{key}")
+                yield from references(child, f"{where}.{key}")
     elif isinstance(value, list):
         for index, child in enumerate(value):
-            yield from _references(child, f"{where}[{index}]")
+            yield from references(child, f"{where}[{index}]")
 
 
 def _first_error(validator: Validator, value: Any) -> ValidationError | None:

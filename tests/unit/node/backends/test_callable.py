@@ -152,3 +152,9 @@ async def test_importable_module() -> None:
     await made.stop()
     with pytest.raises(IntertieError, match="BACKEND_UNAVAILABLE"):
         await made.run("it", FakeRun({}))
+
+
+@pytest.mark.parametrize("schema", [{"type": "text"}, {"properties": {"a": {"pattern": "("}}}])
+async def test_a_schema_that_does_not_compile_is_refused_at_start(schema: dict[str, object]) -> None:
+    with pytest.raises(IntertieError, match="BACKEND_UNAVAILABLE: it: input schema"):
+        await backend("count", input_schema=schema).start()
