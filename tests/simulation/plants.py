@@ -109,7 +109,9 @@ PLANTS: Mapping[str, Plant] = {
         CORE + "consuming", "if inv.spec.digest and inv.spec.digest != digest:", "if False:"
     ),
     "never forget a bad frame's money": Plant(CORE + "ledger", "self.lanes = self._saved", "pass"),
-    "keep an invocation for ever": Plant(CORE + "world", "self.invocations.pop(inv.key, None)", "pass"),
+    "keep an invocation for ever": Plant(
+        CORE + "world", "if self.invocations.pop(inv.key, None) is not None:", "if False:"
+    ),
     "leave a receipt as it was before a credit": Plant(
         CORE + "crediting", "inv.outcome.receipt.charge = source.charged", "pass"
     ),

@@ -70,7 +70,7 @@ def recover(world: World, inv: Invocation, fx: Effects) -> None:
         sink.usage = {}
         start(world, inv, fx)
     else:
-        lost = problem("EXECUTION_LOST", "The node stopped while this was running, and the offer is not idempotent.")
+        lost = problem("EXECUTION_LOST", "The node stopped while this was running, and it may not be run again.")
         _fail(world, inv, TASK_STATE_FAILED, lost, fx)
 
 
