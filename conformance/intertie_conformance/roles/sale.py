@@ -14,6 +14,7 @@ from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.event_pb2 import Event
 from intertie.v1.task_pb2 import TASK_STATE_COMPLETED
 from intertie_conformance.grid.identity import now_ms
+from intertie_conformance.grid.rules.proving import END_UNITS
 from intertie_conformance.roles.client import Client, Items, client
 from intertie_conformance.roles.shop import Shop
 from intertie_conformance.stage import Stage
@@ -66,11 +67,12 @@ class Sale:
         await self.hears(number)
 
     def charge(self, output: bytes, **changes: Any) -> None:
-        """Charge finally, with a record of this output."""
+        """Charge finally for how the order ended (IT-MTR-004), with a record of this output."""
         digest = salted(self.order.nonce, output) if output else b""
         state = changes.get("state", TASK_STATE_COMPLETED)
-        proof = self.shop.proof(self.seq, {"order": 1}, output_digest=digest, state=state)
-        self.shop.charge(self.shop.claim(self.seq, {"order": 1}, proof=proof, **changes), result=False)
+        usage = {END_UNITS[state]: 1}
+        proof = self.shop.proof(self.seq, usage, output_digest=digest, state=state)
+        self.shop.charge(self.shop.claim(self.seq, usage, proof=proof, **changes), result=False)
 
     def result(self, number: int) -> None:
         """Send a result without output."""
