@@ -11,6 +11,7 @@ from intertie.v1.task_pb2 import TaskState
 from intertie_node.core.holds import HOLD_TABLE
 from intertie_node.core.opening import OPENING_TABLE
 from intertie_node.core.peering import PEERING_TABLE
+from intertie_node.core.standing import ROUTE_TABLE
 from intertie_node.core.tasks import TASK_TABLE
 from rfc_tools.documents import Document
 from rfc_tools.tables import Table, named
@@ -51,6 +52,10 @@ def _peering() -> Cells:
     }
 
 
+def _routes() -> Cells:
+    return {(_name(standing), _name(signal)): _name(after) for (standing, signal), after in ROUTE_TABLE.items()}
+
+
 def _task(state: int) -> str:
     return TaskState.Name(state).removeprefix("TASK_STATE_")  # type: ignore[arg-type]
 
@@ -66,9 +71,10 @@ CODE: Mapping[str, Callable[[], Cells]] = {
     "HOLD_TABLE": _holds,
     "OPENING_TABLE": _opening,
     "PEERING_TABLE": _peering,
+    "ROUTE_TABLE": _routes,
     "TASK_TABLE": _tasks,
 }
-HOME = {"HOLD_TABLE": 7, "OPENING_TABLE": 5, "PEERING_TABLE": 6, "TASK_TABLE": 9}
+HOME = {"HOLD_TABLE": 7, "OPENING_TABLE": 5, "PEERING_TABLE": 6, "ROUTE_TABLE": 8, "TASK_TABLE": 9}
 """Table → RFC that shows it."""
 
 

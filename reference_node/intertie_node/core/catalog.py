@@ -18,6 +18,7 @@ from intertie.v1.catalog_pb2 import CatalogRoot, Offer
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import MAX_PRICE_LINES, Prices
 from intertie_node.core.ledger import TariffTerms
+from intertie_node.core.standing import EPOCHS, FADED, ROUTE_TABLE, RouteSignal, Standing, standing_of
 
 ORDER_UNIT = "order"
 MAX_UNIT = 64
@@ -56,14 +57,9 @@ class Route(Struct):
     expires_at: int
     descriptors: tuple[bytes, ...]
     epoch: int
-    """Round of advertisements that named it last, from 1; or FADED, EXPECTED."""
+    """Round of advertisements that named it last, from 1; or FADED, EXPECTED (`core.standing`)."""
     version: int = 0
     """Of the root."""
-
-
-FADED, EXPECTED = 0, -1
-"""Epochs of a route that is withdrawn or whose link is down; and of one whose link is open again, until the first
-round of advertisements has ended: it may be tried, but is not passed on."""
 
 
 RouteKey = tuple[str, bytes]
@@ -155,7 +151,7 @@ class Catalog:
         self._index()
 
     def put_route(self, route: Route) -> tuple[bytes, ...]:
-        """Add or refresh a route; returns the digests of offers that are not known yet."""
+        """Take up a route that is advertised, however it stood; returns the digests of offers not known yet."""
         key = (route.link, route.origin)
         self.saw_root(route)
         old = self.routes.get(key)
@@ -175,17 +171,28 @@ class Catalog:
     def refuse_route(self, key: RouteKey, why: str) -> None:
         """Note a bad advertisement; what the link had advertised of that origin before is forgotten."""
         self.refused[key[0]] = why
-        self.drop_routes([key])
+        self._move([self.routes[key]] if key in self.routes else [], RouteSignal.REFUSED)
 
-    def drop_routes(self, keys: Iterable[RouteKey]) -> None:
-        """Forget routes."""
-        gone = [key for key in keys if key in self.routes]
-        for key in gone:
-            # The row stays: it keeps the origin's descriptors, by which its records are verified.
-            route = msgspec.structs.replace(self.routes.pop(key), offers=(), root=b"")
-            self.past[key] = self._changed[key] = route
-        if gone:
+    def expire(self, routes: Sequence[Route]) -> None:
+        """Root or tariff of these routes has expired."""
+        self._move(routes, RouteSignal.EXPIRED)
+
+    def _move(self, routes: Sequence[Route], signal: RouteSignal) -> None:
+        """Do to routes what the table says."""
+        before = [standing_of(route.epoch) for route in routes]
+        after = [ROUTE_TABLE[standing, signal] for standing in before]
+        for route, standing in zip(routes, after, strict=True):
+            if standing is Standing.GONE:
+                self._put_away((route.link, route.origin))
+            elif standing in EPOCHS:
+                route.epoch = EPOCHS[standing]
+        if before != after:
             self._index()
+
+    def _put_away(self, key: RouteKey) -> None:
+        # The row stays: it keeps the origin's descriptors, by which its records are verified.
+        route = msgspec.structs.replace(self.routes.pop(key), offers=(), root=b"")
+        self.past[key] = self._changed[key] = route
 
     def idle(self, link: str) -> list[RouteKey]:
         """Where a link has led and does not lead now: to what is gone first, then to what is faded or expected."""
@@ -206,18 +213,13 @@ class Catalog:
         return gone
 
     def fade_routes(self, link: str, keep_epoch: int | None = None) -> None:
-        """Withdraw routes of a link, all or those not refreshed in `keep_epoch`."""
-        self._mark([r for r in self.routes.values() if r.link == link and r.epoch not in (FADED, keep_epoch)], FADED)
+        """Withdraw routes of a link: all, since it is down, or at a round's end those not refreshed in `keep_epoch`."""
+        signal = RouteSignal.LINK_LOST if keep_epoch is None else RouteSignal.OMITTED
+        self._move([r for r in self.routes.values() if r.link == link and r.epoch != keep_epoch], signal)
 
     def expect_routes(self, link: str) -> None:
         """A link is open again: what it led to may be tried before it is advertised anew."""
-        self._mark([r for r in self.routes.values() if r.link == link and r.epoch == FADED], EXPECTED)
-
-    def _mark(self, routes: Sequence[Route], epoch: int) -> None:
-        for route in routes:
-            route.epoch = epoch
-        if routes:
-            self._index()
+        self._move([r for r in self.routes.values() if r.link == link], RouteSignal.LINK_OPEN)
 
     def in_reach(self, offer: KnownOffer) -> bool:
         """Whether an offer is this grid's own, advertised or expected to be."""

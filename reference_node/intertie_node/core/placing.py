@@ -14,7 +14,7 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import CHARGE_ON_COMPLETION
 from intertie.v1.metering_pb2 import PriceLine
 from intertie_node.core.blinding import blinded
-from intertie_node.core.catalog import FADED, KnownOffer, Route, priced
+from intertie_node.core.catalog import KnownOffer, Route, priced
 from intertie_node.core.effects import Effects
 from intertie_node.core.holds import Hold, Prices, lines_of, order_fault
 from intertie_node.core.invocations import Invocation, Spec
@@ -24,6 +24,7 @@ from intertie_node.core.log import MAX_ENTRY_BYTES
 from intertie_node.core.opening import Phase
 from intertie_node.core.sharing import note
 from intertie_node.core.sinks import OrderSink, Rate
+from intertie_node.core.standing import FADED
 from intertie_node.core.world import World
 
 MAX_TEXT_BYTES = 32 * 1024

@@ -13,7 +13,7 @@ from intertie.encoding import parse
 from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1.catalog_pb2 import Advertisement, CatalogRoot, OriginRoute
-from intertie_node.core.catalog import FADED, Route, build_root, check_root
+from intertie_node.core.catalog import Route, build_root, check_root
 from intertie_node.core.effects import Effects
 from intertie_node.core.frames import OVERHEAD
 from intertie_node.core.ledger import ME, THEM, TariffTerms
@@ -243,8 +243,7 @@ def _has_room(world: World, key: tuple[str, bytes]) -> bool:
 
 def sweep(world: World, now: int) -> None:
     """Forget faded routes whose tariff or root has expired: from then on their offers are unknown."""
-    faded = [route for route in world.catalog.routes.values() if route.epoch == FADED]
-    world.catalog.drop_routes([(r.link, r.origin) for r in faded if _lasts_until(world, r) <= now])
+    world.catalog.expire([route for route in world.catalog.routes.values() if _lasts_until(world, route) <= now])
 
 
 def _lasts_until(world: World, route: Route) -> int:

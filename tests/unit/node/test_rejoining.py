@@ -281,7 +281,8 @@ def test_a_consumers_id_is_not_ordered_again_over_another_link(routes: str) -> N
     north.boot()
     if routes == "forgotten":
         catalog, lost = north.world.catalog, north.link(used).name
-        catalog.drop_routes([key for key in catalog.routes if key[0] == lost])
+        for key in [key for key in catalog.routes if key[0] == lost]:
+            catalog.refuse_route(key, "forgotten")
     net.connect(north, other)
     net.run()
     net.wait(1_000)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.kit.rogue import K, Rogue
 from tests.kit.worlds import Identity, Network, SimNode
 
@@ -15,9 +17,11 @@ from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import link_pb2 as lk
 from intertie.v1 import task_pb2 as ts
 from intertie.v1.task_pb2 import TaskState
+from intertie_node.core.catalog import Catalog, Route
 from intertie_node.core.invocations import Invocation, Spec
 from intertie_node.core.opening import OPENING_TABLE, Phase, Signal, Step, stays
 from intertie_node.core.peering import PEERING_TABLE, PeeringAct, PeeringState, after
+from intertie_node.core.standing import EXPECTED, FADED, ROUTE_TABLE, RouteSignal, Standing, standing_of
 from intertie_node.core.tasks import SIGNAL_OF_END, TASK_TABLE, TERMINAL, TaskSignal
 
 MAL = Identity("mal.example")
@@ -147,6 +151,53 @@ def test_of_two_crossing_streams_one_stays_and_both_sides_agree(done: bool, mine
     else:
         there = stays(True, not smaller, False)
         assert here is not there
+
+
+# -- routes -------------------------------------------------------------------------------------------
+
+KEY = ("link", b"origin")
+
+
+def route(epoch: int) -> Route:
+    return Route(*KEY, "south.example", (), (), 1, b"", b"", (b"offer",), 0, (), epoch)
+
+
+STANDS: dict[Standing, Route | None] = {
+    Standing.CURRENT: route(3),
+    Standing.EXPECTED: route(EXPECTED),
+    Standing.FADED: route(FADED),
+    Standing.GONE: None,
+}
+HAPPENS: dict[RouteSignal, Callable[[Catalog], object]] = {
+    RouteSignal.NAMED: lambda catalog: catalog.put_route(route(4)),
+    RouteSignal.OMITTED: lambda catalog: catalog.fade_routes("link", keep_epoch=4),
+    RouteSignal.LINK_LOST: lambda catalog: catalog.fade_routes("link"),
+    RouteSignal.LINK_OPEN: lambda catalog: catalog.expect_routes("link"),
+    RouteSignal.EXPIRED: lambda catalog: catalog.expire(list(catalog.routes.values())),
+    RouteSignal.REFUSED: lambda catalog: catalog.refuse_route(KEY, "why"),
+}
+
+
+def test_the_route_table_is_whole() -> None:
+    assert set(ROUTE_TABLE) == {(standing, signal) for standing in Standing for signal in RouteSignal}
+
+
+@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("signal", RouteSignal)
+def test_route(standing: Standing, signal: RouteSignal) -> None:
+    """A route moves as the table says; one over another link, and a round that names it, leave it alone."""
+    catalog, stands = Catalog(), STANDS[standing]
+    other = replace(route(3), link="other")
+    catalog.put_route(other)
+    if stands is not None:
+        catalog.put_route(replace(stands))
+    HAPPENS[signal](catalog)
+    found = catalog.routes.get(KEY)
+    now = Standing.GONE if found is None else standing_of(found.epoch)
+    assert now is ROUTE_TABLE[standing, signal]
+    assert (now is Standing.GONE and standing is not Standing.GONE) == (KEY in catalog.past)
+    if signal is not RouteSignal.EXPIRED:
+        assert catalog.routes[other.link, other.origin] == other
 
 
 # -- tasks --------------------------------------------------------------------------------------------
