@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # failed handshakes are part of the game
 
@@ -72,19 +72,36 @@ def run_command(
 ) -> None:
     """Run the checks against one target. Exit status 1 if it fails, 2 if it cannot be met."""
     console = Console()
+    wanted = [(p, w) for p, w in zip((json, junit, html), files.WRITERS, strict=True) if p is not None]
     try:
         chosen, how = _config(config, target, command)
         expects = expectations.load(expected) if expected is not None else {}
+        for path, _ in wanted:
+            files.check_path(path)
         done = asyncio.run(_run(console, chosen, seed or secrets.token_hex(4), only or [], long, again))
     except (ConfigError, Unreachable) as error:
-        Console(stderr=True).print(f"intertie-conformance: {error}", highlight=False, markup=False)
-        raise typer.Exit(2) from None
+        _refuse(error)
     expectations.apply(done, expects)
     terminal.show(console, done, how)
-    for path, write in ((json, files.write_json), (junit, files.write_junit), (html, files.write_html)):
-        if path is not None:
-            write(path, done, how)
+    lost = [told for path, write in wanted if (told := _written(write, path, done, how))]
+    if lost:
+        _refuse("; ".join(lost))
     raise typer.Exit(0 if done.ok else 1)
+
+
+def _refuse(why: object) -> NoReturn:
+    """End with status 2, and one line that says why."""
+    typer.echo(f"intertie-conformance: {why}", err=True)
+    raise typer.Exit(2) from None
+
+
+def _written(write: files.Writer, path: Path, done: Run, how: str) -> str:
+    """Write one report; why it could not be written, "" if it was: the others are written all the same."""
+    try:
+        write(path, done, how)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 async def _run(console: Console, config: Config, seed: str, only: list[str], long: bool, again: bool) -> Run:
@@ -178,11 +195,14 @@ def explain_command(requirement: Annotated[str, typer.Argument(help="An id, e.g.
 def init_command(folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(".")) -> None:
     """Write a configuration with comments. Nothing that exists is overwritten."""
     path = folder / CONFIG_NAME
-    if path.exists():
-        typer.echo(f"{path} exists already.", err=True)
-        raise typer.Exit(2)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(TEMPLATE, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        _refuse(f"{path if folder.is_dir() else folder} exists already")
+    except OSError as error:
+        _refuse(error)
     typer.echo(f"{path}\nNext: edit it, then intertie-conformance run --config {path}")
 
 
@@ -197,6 +217,12 @@ def selftest_command(
     """Run every check against the honest grid, every mutant against its checks, and the three liars."""
     from intertie_conformance import selftest
 
+    try:
+        if json is not None:
+            json.parent.mkdir(parents=True, exist_ok=True)
+            files.check_path(json)
+    except (ConfigError, OSError) as error:
+        _refuse(error)
     began = time.monotonic()
     matrix = selftest.run(seed, only or [], others=others or strict)
     faults = matrix.faults
@@ -208,7 +234,6 @@ def selftest_command(
         typer.echo(fault)
     spent = time.monotonic() - began
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
         json.write_text(msgspec.json.encode(matrix.as_data()).decode() + "\n", encoding="utf-8")
     typer.echo(f"killed / testable / total: {matrix.figures}; {len(matrix.trials)} mutants, {spent:.0f} s")
     raise typer.Exit(1 if faults else 0)

@@ -156,7 +156,10 @@ class Operator:
             async with turns:
                 await _run([part.format(**proposal.named) for part in shlex.split(command)], b"")
 
-        await asyncio.gather(*map(one, proposals))
+        # All are waited for, then the first failure is told: a command left behind would outlive the loop.
+        for failure in await asyncio.gather(*map(one, proposals), return_exceptions=True):
+            if failure is not None:
+                raise failure
 
 
 def _undecided(request: Request) -> list[Proposal]:
@@ -165,16 +168,23 @@ def _undecided(request: Request) -> list[Proposal]:
 
 
 async def _run(command: list[str], given: bytes) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    """Run an accept command, `given` on its stdin. Raises: Unreachable if it fails."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise Unreachable(f"the accept command cannot be run: {error}") from None
     try:
         out, _ = await asyncio.wait_for(process.communicate(given), ACCEPT_S)
     except TimeoutError:
-        process.kill()
         raise Unreachable(f"the accept command did not end within {ACCEPT_S:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode:
         raise Unreachable(f"the accept command ended with {process.returncode}: {out.decode(errors='replace')[-400:]}")
