@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -108,8 +108,9 @@ async def _run(console: Console, config: Config, seed: str, only: list[str], lon
     began = time.monotonic()
     checks = [c for c in select(all_checks(), only) if long or not c.long or {c.id, c.name} & set(only)]
     watched = {name for name, (rule, _) in all_rules().items() if not only or _meant(only, name, rule)}
+    _each_means(only, "check", ((c.id, c.name) for c in all_checks()), ((i, r) for i, (r, _) in all_rules().items()))
     if not checks and not watched:
-        raise ConfigError(f"no check is meant by {', '.join(only)}")
+        raise ConfigError(f"{', '.join(only)} means only checks that take longer: add --long")
     target = Target(config)
     try:
         await target.meet()
@@ -140,6 +141,14 @@ def _meant(only: list[str], *names: str) -> bool:
     return any(name.startswith(part) for part in only for name in names)
 
 
+def _each_means(only: list[str], kind: str, *named: Iterable[tuple[str, ...]]) -> None:
+    """See that each of `only` means something: what selects nothing must not pass. Raises: ConfigError."""
+    names = [name for group in named for names in group for name in names]
+    for part in only:
+        if not any(name.startswith(part) for name in names):
+            raise ConfigError(f"no {kind} is meant by {part!r}")
+
+
 @app.command("list")
 def list_command(
     only: Only = None,
@@ -149,16 +158,22 @@ def list_command(
     ] = False,
 ) -> None:
     """List requirements with their checks and mutants."""
+    try:
+        _each_means(only or [], "requirement", ((name, *_names(name)) for name in (requirements() if only else ())))
+    except ConfigError as error:
+        _refuse(error)
     if unseen_alone:
         for name, reason in not_observable().items():
-            if not only or _meant(only, name):
+            if not only or _meant(only, name, *_names(name)):
                 typer.echo(f"{name}  {reason}")
         return
     for requirement in requirements().values():
         checks = _names(requirement.id)
         mutants = [made.name for made in all_mutants() if made.requirement == requirement.id]
         reason = requirement.reason or unseen().get(requirement.id, "")
-        if (only and not _meant(only, requirement.id)) or (holes and (checks or reason or not requirement.is_must)):
+        if (only and not _meant(only, requirement.id, *checks)) or (
+            holes and (checks or reason or not requirement.is_must)
+        ):
             continue
         told = ", ".join(checks) or ("not observable" if reason else "no check")
         typer.echo(f"{requirement.id}  {requirement.level:<10}  {told}{' | ' + ', '.join(mutants) if mutants else ''}")
@@ -218,6 +233,7 @@ def selftest_command(
     from intertie_conformance import selftest
 
     try:
+        _each_means(only or [], "mutant", ((made.requirement, made.name) for made in all_mutants()))
         if json is not None:
             json.parent.mkdir(parents=True, exist_ok=True)
             files.check_path(json)

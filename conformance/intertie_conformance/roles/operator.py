@@ -13,7 +13,7 @@ import grpc
 from intertie.v1 import directory_pb2 as dr
 from intertie_conformance.grid.identity import Identity
 from intertie_conformance.roles.target import Target, Unreachable
-from intertie_conformance.verdicts import Failed
+from intertie_conformance.verdicts import Failed, Slip
 from intertie_conformance.wire.agreements import Agreed
 from intertie_conformance.wire.status import said
 
@@ -23,6 +23,13 @@ ACCEPT_S: Final = 30.0
 DECIDES_S: Final = 10.0
 """How long a target may take to accept a proposal (IT-CNF-030)."""
 ASK_AGAIN_S: Final = 0.2
+FULL: Final = (
+    "the target answers a sound proposal with NODE_BUSY: too many wait for its operator. Those of an earlier run whose "
+    "accept command failed count: decline them, or start the target afresh. If none wait, it bounds them below "
+    "suite.peers"
+)
+"""Said of a target that takes no proposal. It may be in the right (IT-PEE-024), so nothing is said of the requirement
+of the check that needed a peering; the run fails all the same."""
 
 
 class Proposal:
@@ -88,14 +95,17 @@ class Operator:
         return [answer.agreement for answer in request.answers]
 
     async def propose(self, proposal: Proposal) -> dr.ProposeResponse:
-        """Send a proposal, or ask how it stands. Raises: Failed."""
+        """Send a proposal, or ask how it stands. Raises: Failed; Slip if the target has no room for it."""
         request = dr.ProposeRequest(descriptors=proposal.me.chain, agreement=proposal.sealed)
         try:
             answer: dr.ProposeResponse = await self._target.directory().Propose(
                 request, timeout=self._target.suite.answer_s
             )
         except grpc.aio.AioRpcError as error:
-            raise Failed("a sound proposal is taken", str(said(error))) from None
+            told = said(error)
+            if told.reason == "NODE_BUSY":
+                raise Slip(FULL) from None
+            raise Failed("a sound proposal is taken", str(told)) from None
         return answer
 
     # -- turns ------------------------------------------------------------------------------------

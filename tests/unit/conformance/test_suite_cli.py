@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from unittest.mock import Mock
@@ -146,13 +147,13 @@ def test_looking_whether_a_report_can_be_written_leaves_nothing(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [old]
 
 
-async def test_an_accept_command_that_fails_leaves_no_other_behind(tmp_path: Path) -> None:
+def test_an_accept_command_that_fails_leaves_no_other_behind(tmp_path: Path) -> None:
     """One that is still running at the end of the loop would be reported as an ignored exception."""
     accept = f"sh -c 'sleep 0.{{grid}}; touch {tmp_path}/{{grid}}; exit 3'"
     operator = Operator(Target(Config(target=TargetTable(accept=accept))))
     proposals = [Mock(named={"grid": name}) for name in "05"]
     with pytest.raises(Unreachable, match="ended with 3"):
-        await operator._accept(proposals)
+        asyncio.run(operator._accept(proposals))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "5"]
 
 
@@ -160,3 +161,22 @@ async def test_an_accept_command_that_does_not_exist_is_named() -> None:
     operator = Operator(Target(Config(target=TargetTable(accept="nosuchprog"))))
     with pytest.raises(Unreachable, match="nosuchprog"):
         await operator._accept([Mock(named={})])
+
+
+@pytest.mark.parametrize("command", ["run", "list", "selftest"])
+def test_what_selects_nothing_fails_by_name(command: str, tmp_path: Path) -> None:
+    """Also beside something that selects: a misspelt id must not go unseen."""
+    report = tmp_path / "r.json"
+    more = {"run": ["--command", "false", "--json", str(report)], "selftest": ["--json", str(report)]}
+    for only in (["nosuch"], ["IT-LNK-027", "nosuch"]):
+        chosen = [part for name in only for part in ("--only", name)]
+        done = runner.invoke(app, [command, *chosen, *more.get(command, [])])
+        assert done.exit_code == 2
+        assert "is meant by 'nosuch'" in done.stderr
+        assert done.stdout == ""
+    assert not report.exists()
+
+
+def test_list_takes_names_of_checks() -> None:
+    said = runner.invoke(app, ["list", "--only", "opening.second_open"]).stdout.splitlines()
+    assert [line[:10] for line in said] == ["IT-LNK-024"]
