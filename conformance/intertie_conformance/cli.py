@@ -29,7 +29,12 @@ from intertie_conformance.runner import Run, Runner, select
 from intertie_conformance.unseen import not_observable, unseen
 from intertie_conformance.verdicts import Outcome
 
-app = typer.Typer(help="Checks whether a node keeps the Intertie protocol.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Checks whether a node keeps the Intertie protocol.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 CONFIG_NAME = "conformance.toml"
 Only = Annotated[list[str] | None, typer.Option(help="Ids or names of checks, or how they begin; may be repeated.")]
 Seed = Annotated[str, typer.Option(help="Makes the chosen values those of an earlier run.")]
@@ -70,7 +75,10 @@ def run_command(
     junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
 ) -> None:
-    """Run the checks against one target. Exit status 1 if it fails, 2 if it cannot be met."""
+    """Run the checks against one target. Exit status 1 if it fails, 2 if it cannot be met.
+
+    Example: intertie-conformance run --config vendor/conformance.toml --only IT-LNK --html report.html
+    """
     console = Console()
     wanted = [(p, w) for p, w in zip((json, junit, html), files.WRITERS, strict=True) if p is not None]
     try:
@@ -157,7 +165,10 @@ def list_command(
         bool, typer.Option("--unseen", help="Only duties that no check observes, and why.")
     ] = False,
 ) -> None:
-    """List requirements with their checks and mutants."""
+    """List requirements with their checks and mutants.
+
+    Example: intertie-conformance list --only IT-LNK
+    """
     try:
         _each_means(only or [], "requirement", ((name, *_names(name)) for name in (requirements() if only else ())))
     except ConfigError as error:
@@ -186,7 +197,10 @@ def _names(requirement: str) -> list[str]:
 
 @app.command("explain")
 def explain_command(requirement: Annotated[str, typer.Argument(help="An id, e.g. IT-LNK-027.")]) -> None:
-    """Say what a requirement is, what checks it and which broken grid the check is known to catch."""
+    """Say what a requirement is, what checks it and which broken grid the check is known to catch.
+
+    Example: intertie-conformance explain IT-LNK-027
+    """
     row = requirements().get(requirement)
     if row is None:
         typer.echo(f"There is no requirement {requirement}.", err=True)
@@ -208,7 +222,10 @@ def explain_command(requirement: Annotated[str, typer.Argument(help="An id, e.g.
 
 @app.command("init")
 def init_command(folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(".")) -> None:
-    """Write a configuration with comments. Nothing that exists is overwritten."""
+    """Write a configuration with comments. Nothing that exists is overwritten.
+
+    Example: intertie-conformance init vendor
+    """
     path = folder / CONFIG_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -229,7 +246,10 @@ def selftest_command(
     strict: Annotated[bool, typer.Option(help="Fail for other checks that a mutant turns red unnamed.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write what was seen as JSON: make trace reads it.")] = None,
 ) -> None:
-    """Run every check against the honest grid, every mutant against its checks, and the three liars."""
+    """Run every check against the honest grid, every mutant against its checks, and the three liars.
+
+    Example: intertie-conformance selftest --only IT-LNK-027
+    """
     from intertie_conformance import selftest
 
     try:

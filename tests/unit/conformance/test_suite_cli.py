@@ -180,3 +180,10 @@ def test_what_selects_nothing_fails_by_name(command: str, tmp_path: Path) -> Non
 def test_list_takes_names_of_checks() -> None:
     said = runner.invoke(app, ["list", "--only", "opening.second_open"]).stdout.splitlines()
     assert [line[:10] for line in said] == ["IT-LNK-024"]
+
+
+@pytest.mark.parametrize("command", ["run", "list", "explain", "init", "selftest"])
+def test_every_command_has_a_short_help_with_an_example(command: str) -> None:
+    done = runner.invoke(app, [command, "-h"])
+    assert done.exit_code == 0
+    assert f"Example: intertie-conformance {command}" in done.stdout
