@@ -173,6 +173,12 @@ def test_the_readme_s_python_is_python() -> None:
         compile(program, "README.md", "exec")
 
 
+def test_the_architecture_names_every_module_of_the_core() -> None:
+    named = set(re.findall(r"`(\w+)`", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")))
+    modules = {path.stem for path in (ROOT / "reference_node/intertie_node/core").glob("*.py")} - {"__init__"}
+    assert modules - named == set()
+
+
 def test_packages_are_typed() -> None:
     for package in ("protocol/intertie", "reference_node/intertie_node"):
         assert (ROOT / package / "py.typed").is_file()
