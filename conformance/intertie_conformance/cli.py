@@ -6,9 +6,9 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # failed handshakes are part of the game
 
@@ -29,7 +29,12 @@ from intertie_conformance.runner import Run, Runner, select
 from intertie_conformance.unseen import not_observable, unseen
 from intertie_conformance.verdicts import Outcome
 
-app = typer.Typer(help="Checks whether a node keeps the Intertie protocol.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Checks whether a node keeps the Intertie protocol.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 CONFIG_NAME = "conformance.toml"
 Only = Annotated[list[str] | None, typer.Option(help="Ids or names of checks, or how they begin; may be repeated.")]
 Seed = Annotated[str, typer.Option(help="Makes the chosen values those of an earlier run.")]
@@ -70,29 +75,50 @@ def run_command(
     junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
 ) -> None:
-    """Run the checks against one target. Exit status 1 if it fails, 2 if it cannot be met."""
+    """Run the checks against one target. Exit status 1 if it fails, 2 if it cannot be met.
+
+    Example: intertie-conformance run --config vendor/conformance.toml --only IT-LNK --html report.html
+    """
     console = Console()
+    wanted = [(p, w) for p, w in zip((json, junit, html), files.WRITERS, strict=True) if p is not None]
     try:
         chosen, how = _config(config, target, command)
         expects = expectations.load(expected) if expected is not None else {}
+        for path, _ in wanted:
+            files.check_path(path)
         done = asyncio.run(_run(console, chosen, seed or secrets.token_hex(4), only or [], long, again))
     except (ConfigError, Unreachable) as error:
-        Console(stderr=True).print(f"intertie-conformance: {error}", highlight=False, markup=False)
-        raise typer.Exit(2) from None
+        _refuse(error)
     expectations.apply(done, expects)
     terminal.show(console, done, how)
-    for path, write in ((json, files.write_json), (junit, files.write_junit), (html, files.write_html)):
-        if path is not None:
-            write(path, done, how)
+    lost = [told for path, write in wanted if (told := _written(write, path, done, how))]
+    if lost:
+        _refuse("; ".join(lost))
     raise typer.Exit(0 if done.ok else 1)
+
+
+def _refuse(why: object) -> NoReturn:
+    """End with status 2, and one line that says why."""
+    typer.echo(f"intertie-conformance: {why}", err=True)
+    raise typer.Exit(2) from None
+
+
+def _written(write: files.Writer, path: Path, done: Run, how: str) -> str:
+    """Write one report; why it could not be written, "" if it was: the others are written all the same."""
+    try:
+        write(path, done, how)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 async def _run(console: Console, config: Config, seed: str, only: list[str], long: bool, again: bool) -> Run:
     began = time.monotonic()
     checks = [c for c in select(all_checks(), only) if long or not c.long or {c.id, c.name} & set(only)]
     watched = {name for name, (rule, _) in all_rules().items() if not only or _meant(only, name, rule)}
+    _each_means(only, "check", ((c.id, c.name) for c in all_checks()), ((i, r) for i, (r, _) in all_rules().items()))
     if not checks and not watched:
-        raise ConfigError(f"no check is meant by {', '.join(only)}")
+        raise ConfigError(f"{', '.join(only)} means only checks that take longer: add --long")
     target = Target(config)
     try:
         await target.meet()
@@ -123,6 +149,14 @@ def _meant(only: list[str], *names: str) -> bool:
     return any(name.startswith(part) for part in only for name in names)
 
 
+def _each_means(only: list[str], kind: str, *named: Iterable[tuple[str, ...]]) -> None:
+    """See that each of `only` means something: what selects nothing must not pass. Raises: ConfigError."""
+    names = [name for group in named for names in group for name in names]
+    for part in only:
+        if not any(name.startswith(part) for name in names):
+            raise ConfigError(f"no {kind} is meant by {part!r}")
+
+
 @app.command("list")
 def list_command(
     only: Only = None,
@@ -131,17 +165,26 @@ def list_command(
         bool, typer.Option("--unseen", help="Only duties that no check observes, and why.")
     ] = False,
 ) -> None:
-    """List requirements with their checks and mutants."""
+    """List requirements with their checks and mutants.
+
+    Example: intertie-conformance list --only IT-LNK
+    """
+    try:
+        _each_means(only or [], "requirement", ((name, *_names(name)) for name in (requirements() if only else ())))
+    except ConfigError as error:
+        _refuse(error)
     if unseen_alone:
         for name, reason in not_observable().items():
-            if not only or _meant(only, name):
+            if not only or _meant(only, name, *_names(name)):
                 typer.echo(f"{name}  {reason}")
         return
     for requirement in requirements().values():
         checks = _names(requirement.id)
         mutants = [made.name for made in all_mutants() if made.requirement == requirement.id]
         reason = requirement.reason or unseen().get(requirement.id, "")
-        if (only and not _meant(only, requirement.id)) or (holes and (checks or reason or not requirement.is_must)):
+        if (only and not _meant(only, requirement.id, *checks)) or (
+            holes and (checks or reason or not requirement.is_must)
+        ):
             continue
         told = ", ".join(checks) or ("not observable" if reason else "no check")
         typer.echo(f"{requirement.id}  {requirement.level:<10}  {told}{' | ' + ', '.join(mutants) if mutants else ''}")
@@ -154,7 +197,10 @@ def _names(requirement: str) -> list[str]:
 
 @app.command("explain")
 def explain_command(requirement: Annotated[str, typer.Argument(help="An id, e.g. IT-LNK-027.")]) -> None:
-    """Say what a requirement is, what checks it and which broken grid the check is known to catch."""
+    """Say what a requirement is, what checks it and which broken grid the check is known to catch.
+
+    Example: intertie-conformance explain IT-LNK-027
+    """
     row = requirements().get(requirement)
     if row is None:
         typer.echo(f"There is no requirement {requirement}.", err=True)
@@ -176,13 +222,19 @@ def explain_command(requirement: Annotated[str, typer.Argument(help="An id, e.g.
 
 @app.command("init")
 def init_command(folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(".")) -> None:
-    """Write a configuration with comments. Nothing that exists is overwritten."""
+    """Write a configuration with comments. Nothing that exists is overwritten.
+
+    Example: intertie-conformance init vendor
+    """
     path = folder / CONFIG_NAME
-    if path.exists():
-        typer.echo(f"{path} exists already.", err=True)
-        raise typer.Exit(2)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(TEMPLATE, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        _refuse(f"{path if folder.is_dir() else folder} exists already")
+    except OSError as error:
+        _refuse(error)
     typer.echo(f"{path}\nNext: edit it, then intertie-conformance run --config {path}")
 
 
@@ -194,9 +246,19 @@ def selftest_command(
     strict: Annotated[bool, typer.Option(help="Fail for other checks that a mutant turns red unnamed.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write what was seen as JSON: make trace reads it.")] = None,
 ) -> None:
-    """Run every check against the honest grid, every mutant against its checks, and the three liars."""
+    """Run every check against the honest grid, every mutant against its checks, and the three liars.
+
+    Example: intertie-conformance selftest --only IT-LNK-027
+    """
     from intertie_conformance import selftest
 
+    try:
+        _each_means(only or [], "mutant", ((made.requirement, made.name) for made in all_mutants()))
+        if json is not None:
+            json.parent.mkdir(parents=True, exist_ok=True)
+            files.check_path(json)
+    except (ConfigError, OSError) as error:
+        _refuse(error)
     began = time.monotonic()
     matrix = selftest.run(seed, only or [], others=others or strict)
     faults = matrix.faults
@@ -208,7 +270,6 @@ def selftest_command(
         typer.echo(fault)
     spent = time.monotonic() - began
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
         json.write_text(msgspec.json.encode(matrix.as_data()).decode() + "\n", encoding="utf-8")
     typer.echo(f"killed / testable / total: {matrix.figures}; {len(matrix.trials)} mutants, {spent:.0f} s")
     raise typer.Exit(1 if faults else 0)

@@ -23,6 +23,7 @@ from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.runner import Runner
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import Outcome, Verdict, fail
+from intertie_conformance.wire.refusal import Refusal
 
 
 class Hanging(Grid):
@@ -62,6 +63,13 @@ class Undecided(Grid):
 
     def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
         return dr.ProposeResponse(state=dr.PROPOSAL_STATE_PENDING)
+
+
+class Full(Grid):
+    """Has no room for another proposal."""
+
+    def proposed(self, request: dr.ProposeRequest) -> dr.ProposeResponse:
+        raise Refusal("NODE_BUSY", "64 proposals wait for the operator.")
 
 
 def quick(prefix: str) -> list[Check]:
@@ -178,3 +186,10 @@ async def test_a_check_that_sees_nothing_is_no_pass() -> None:
     (outcome,) = await selftest.judge(Grid("seen.example"), [check], "seed", watch=False)
     assert outcome.verdict is Verdict.HARNESS_ERROR
     assert outcome.got == "the check has seen nothing"
+
+
+async def test_a_target_full_of_proposals_is_no_wrong_answer() -> None:
+    checks = quick("opening.")[:2] + quick("peering.")[:1]
+    outcomes = await selftest.judge(Full("full.example"), checks, "seed", watch=False)
+    assert {o.verdict for o in outcomes} == {Verdict.HARNESS_ERROR}
+    assert all("start the target afresh" in o.got for o in outcomes)

@@ -162,6 +162,16 @@ def run_one(args: argparse.Namespace) -> int:
     return 1 if result.invariant else 0
 
 
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse what plays no world, or not the one that is asked for: a negative seed is drawn like its opposite."""
+    if args.seeds < 1:
+        parser.error(f"--seeds {args.seeds} plays no world")
+    if args.first < 0 or (args.seed or 0) < 0:
+        parser.error("a seed is 0 or more")
+    if args.jobs < 1:
+        parser.error(f"--jobs {args.jobs} runs nothing")
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Run simulated worlds of grids.")
@@ -172,6 +182,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--no-shrink", action="store_true", help="do not look for the shortest plan")
     args = parser.parse_args()
+    _check(parser, args)
     silence()
     return run_one(args) if args.seed is not None else run_many(args)
 

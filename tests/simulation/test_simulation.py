@@ -15,7 +15,7 @@ from tests.simulation.drawing import draw
 from tests.simulation.found import REGRESSIONS
 from tests.simulation.judge import Violation
 from tests.simulation.planting import mutated
-from tests.simulation.run import ROOT, play_seed
+from tests.simulation.run import ROOT, main, play_seed
 from tests.simulation.shrink import failure, shrink
 from tests.simulation.totals import Result, Totals
 from tests.simulation.world import Simulation
@@ -37,6 +37,17 @@ def elsewhere(hash_seed: int, *seeds: int) -> list[str]:
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
         told.append(json.loads(done.stdout)["trace"])
     return told
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--seeds", "-1"], ["--from", "-1"], ["--seed", "-7"]])
+def test_a_run_of_no_world_is_refused(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run", *arguments, "--jobs", "1", "--no-shrink"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("seed", SEEDS)

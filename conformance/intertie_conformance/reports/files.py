@@ -5,15 +5,31 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Final
 from xml.etree import ElementTree as Xml
 
+from intertie_conformance.config import ConfigError
 from intertie_conformance.registry import Requirement, requirements
 from intertie_conformance.reports.facts import counts, lateness, replay, run_as_data, trace_lines
 from intertie_conformance.runner import Run
 from intertie_conformance.unseen import not_observable
 from intertie_conformance.verdicts import Outcome, Verdict
+
+Writer = Callable[[Path, Run, str], None]
+
+
+def check_path(path: Path) -> None:
+    """See before a run that its report can be written; what the file holds stays. Raises: ConfigError."""
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"the report cannot be written: {error}") from None
+    if not existed:
+        path.unlink()
 
 
 def write_json(path: Path, run: Run, how: str) -> None:
@@ -126,3 +142,7 @@ def _details(outcome: Outcome, run: Run, how: str) -> str:
         f'<details{opened}><summary><span class="v {name}">{name}</span> {outcome.id} '
         f"{escape(outcome.check)}</summary>{''.join(parts)}</details>"
     )
+
+
+WRITERS: Final[tuple[Writer, ...]] = (write_json, write_junit, write_html)
+"""JSON, JUnit XML, HTML."""

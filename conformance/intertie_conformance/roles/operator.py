@@ -13,7 +13,7 @@ import grpc
 from intertie.v1 import directory_pb2 as dr
 from intertie_conformance.grid.identity import Identity
 from intertie_conformance.roles.target import Target, Unreachable
-from intertie_conformance.verdicts import Failed
+from intertie_conformance.verdicts import Failed, Slip
 from intertie_conformance.wire.agreements import Agreed
 from intertie_conformance.wire.status import said
 
@@ -23,6 +23,13 @@ ACCEPT_S: Final = 30.0
 DECIDES_S: Final = 10.0
 """How long a target may take to accept a proposal (IT-CNF-030)."""
 ASK_AGAIN_S: Final = 0.2
+FULL: Final = (
+    "the target answers a sound proposal with NODE_BUSY: too many wait for its operator. Those of an earlier run whose "
+    "accept command failed count: decline them, or start the target afresh. If none wait, it bounds them below "
+    "suite.peers"
+)
+"""Said of a target that takes no proposal. It may be in the right (IT-PEE-024), so nothing is said of the requirement
+of the check that needed a peering; the run fails all the same."""
 
 
 class Proposal:
@@ -88,14 +95,17 @@ class Operator:
         return [answer.agreement for answer in request.answers]
 
     async def propose(self, proposal: Proposal) -> dr.ProposeResponse:
-        """Send a proposal, or ask how it stands. Raises: Failed."""
+        """Send a proposal, or ask how it stands. Raises: Failed; Slip if the target has no room for it."""
         request = dr.ProposeRequest(descriptors=proposal.me.chain, agreement=proposal.sealed)
         try:
             answer: dr.ProposeResponse = await self._target.directory().Propose(
                 request, timeout=self._target.suite.answer_s
             )
         except grpc.aio.AioRpcError as error:
-            raise Failed("a sound proposal is taken", str(said(error))) from None
+            told = said(error)
+            if told.reason == "NODE_BUSY":
+                raise Slip(FULL) from None
+            raise Failed("a sound proposal is taken", str(told)) from None
         return answer
 
     # -- turns ------------------------------------------------------------------------------------
@@ -156,7 +166,10 @@ class Operator:
             async with turns:
                 await _run([part.format(**proposal.named) for part in shlex.split(command)], b"")
 
-        await asyncio.gather(*map(one, proposals))
+        # All are waited for, then the first failure is told: a command left behind would outlive the loop.
+        for failure in await asyncio.gather(*map(one, proposals), return_exceptions=True):
+            if failure is not None:
+                raise failure
 
 
 def _undecided(request: Request) -> list[Proposal]:
@@ -165,16 +178,23 @@ def _undecided(request: Request) -> list[Proposal]:
 
 
 async def _run(command: list[str], given: bytes) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    """Run an accept command, `given` on its stdin. Raises: Unreachable if it fails."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise Unreachable(f"the accept command cannot be run: {error}") from None
     try:
         out, _ = await asyncio.wait_for(process.communicate(given), ACCEPT_S)
     except TimeoutError:
-        process.kill()
         raise Unreachable(f"the accept command did not end within {ACCEPT_S:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode:
         raise Unreachable(f"the accept command ended with {process.returncode}: {out.decode(errors='replace')[-400:]}")

@@ -12,21 +12,25 @@ from intertie.v1 import directory_pb2 as dr
 from intertie.v1.agreement_pb2 import Agreement
 from intertie_conformance.grid.identity import Identity
 from intertie_conformance.grid.terms import terms
+from intertie_conformance.roles.operator import FULL
 from intertie_conformance.stage import Stage
-from intertie_conformance.verdicts import fail
+from intertie_conformance.verdicts import Slip, fail
 from intertie_conformance.wire import agreements, descriptors
 from intertie_conformance.wire.status import Said, said
 
 
 async def propose(stage: Stage, chain: Sequence[bytes], sealed: bytes) -> dr.ProposeResponse | Said:
-    """Send a proposal: the answer, or what it was refused with."""
+    """Send a proposal: the answer, or what it was refused with. Raises: Slip if the target has no room for it."""
     stage.trace.note("stranger", f"→ Propose, {len(chain)} descriptors, an agreement of {len(sealed)} bytes")
     request = dr.ProposeRequest(descriptors=chain, agreement=sealed)
     try:
         answer: dr.ProposeResponse = await stage.target.directory().Propose(request, timeout=stage.patience)
     except grpc.aio.AioRpcError as error:
-        stage.trace.note("stranger", f"← {said(error)}")
-        return said(error)
+        told = said(error)
+        stage.trace.note("stranger", f"← {told}")
+        if told.reason == "NODE_BUSY":
+            raise Slip(FULL) from None
+        return told
     stage.trace.note("stranger", f"← state {answer.state}")
     return answer
 

@@ -92,12 +92,15 @@ class Target:
             raise Unreachable(f"the descriptor at {self.table.public} names no peer endpoint")
 
     async def _start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *shlex.split(self.table.command),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *shlex.split(self.table.command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise Unreachable(f"the command {self.table.command!r} cannot be run: {error}") from None
         assert self._process.stdout is not None
         line = b""
         try:

@@ -13,7 +13,14 @@ from intertie.client.catalog import CatalogChange, CatalogWatcher
 from intertie.client.channel import bearer, check_security, check_target, open_channel
 from intertie.client.events import InvocationItem
 from intertie.client.following import Follower
-from intertie.client.requests import InvocationOptions, make_invocation, make_payload, new_id
+from intertie.client.requests import (
+    InvocationOptions,
+    check_choice,
+    check_number,
+    make_invocation,
+    make_payload,
+    new_id,
+)
 from intertie.client.results import CallResult, InvocationError, check_outcome, conclude
 from intertie.client.retries import with_retries
 from intertie.client.stream import CallStream
@@ -55,8 +62,12 @@ class Client:
     instead of the system's. `insecure` means plaintext, which is refused but on loopback. Raises
     INVALID_ARGUMENT, UNAUTHENTICATED or PERMISSION_DENIED if these do not do.
 
-    Every method raises IntertieError. Requests are repeated after transport failures, which is safe since
-    every invocation and reply has its own id; only the node itself unreachable for long is NODE_UNAVAILABLE.
+    Every method raises IntertieError: INVALID_ARGUMENT names the argument in `metadata["field"]`, INPUT_INVALID is an
+    input for which there is no JSON, NODE_UNAVAILABLE also a client that is not open or was closed. A misspelt option
+    and a missing `max_charge` are errors of the program: TypeError. Iterators raise when they are first read.
+
+    Requests are repeated after transport failures, which is safe since every invocation and reply has its own id; only
+    the node itself unreachable for long is NODE_UNAVAILABLE.
     """
 
     def __init__(self, target: str, token: str, *, tls_root: bytes | None = None, insecure: bool = False) -> None:
@@ -74,9 +85,9 @@ class Client:
     async def __aenter__(self) -> Self:
         channel = open_channel(self._target, tls_root=self._tls_root, insecure=self._insecure)
         self._channel = channel
-        self._catalog: CatalogServiceAsyncStub = CatalogServiceStub(channel)
-        self._invocations: InvocationServiceAsyncStub = InvocationServiceStub(channel)
-        self._accounts: AccountServiceAsyncStub = AccountServiceStub(channel)
+        self._catalog_stub: CatalogServiceAsyncStub = CatalogServiceStub(channel)
+        self._invocations_stub: InvocationServiceAsyncStub = InvocationServiceStub(channel)
+        self._accounts_stub: AccountServiceAsyncStub = AccountServiceStub(channel)
         return self
 
     async def __aexit__(
@@ -94,6 +105,26 @@ class Client:
         if channel is not None:
             await channel.close()
 
+    def _check_open(self) -> None:
+        """Raise NODE_UNAVAILABLE unless the client is open: gRPC's own error of a closed channel has no reason."""
+        if self._channel is None:
+            raise IntertieError("NODE_UNAVAILABLE", "The client is not open: use `async with Client(...) as client`.")
+
+    @property
+    def _catalog(self) -> CatalogServiceAsyncStub:
+        self._check_open()
+        return self._catalog_stub
+
+    @property
+    def _invocations(self) -> InvocationServiceAsyncStub:
+        self._check_open()
+        return self._invocations_stub
+
+    @property
+    def _accounts(self) -> AccountServiceAsyncStub:
+        self._check_open()
+        return self._accounts_stub
+
     # --- catalog
 
     async def search(
@@ -110,13 +141,13 @@ class Client:
 
         `text` are words of name, description and tags; `unit` one that is priced; `max_price` in minor units
         bounds one order plus one atom of each unit (0: no limit); `places` are ISO 3166 codes; `origin` is a
-        grid's name.
+        grid's name. Raises INVALID_ARGUMENT for a kind that there is not, AMOUNT_INVALID.
         """
         request = catalog_pb.SearchRequest(
             text=text, unit=unit, max_price=check_amount(max_price), origin=origin, page_size=PAGE_SIZE
         )
         if kind is not None:
-            request.kind = OfferKind.Value(f"OFFER_KIND_{kind.upper()}")
+            request.kind = OfferKind.ValueType(check_choice(kind, dict(OfferKind.items()), "OFFER_KIND_", "kind"))
         if places:
             request.policy.places.extend(places)
         for _ in range(_MAX_PAGES):
@@ -186,17 +217,19 @@ class Client:
 
         This is how one that was begun earlier is joined. Closing the iterator leaves the invocation alone.
         """
-        return Follower(self._invocations, self._metadata, id, after_seq=after_seq).items()
+        return Follower(self._invocations, self._metadata, id, after_seq=check_number(after_seq, "after_seq")).items()
 
     def stream(self) -> CallStream:
         """Return the fast path for many invocations at once; an async context manager within this one."""
+        self._check_open()
         return CallStream(lambda: self._invocations.Stream(metadata=self._metadata))
 
     async def send_input(
         self, id: str, request: int, reply: Any, *, media_type: str | None = None, reply_id: str | None = None
     ) -> None:
         """Answer an `InputRequested`. `reply_id` is a UUIDv7: the same reply counts once."""
-        body = InputReply(request=request, payload=make_payload(reply, media_type), id=reply_id or new_id())
+        number = check_number(request, "request")
+        body = InputReply(request=number, payload=make_payload(reply, media_type), id=reply_id or new_id())
         await self._ask(self._invocations.SendInput, invocation_pb.SendInputRequest(id=id, reply=body))
 
     async def cancel(self, id: str, comment: str = "") -> invocation_pb.InvocationStatus:
@@ -211,7 +244,8 @@ class Client:
 
     async def list(self, *states: State) -> AsyncGenerator[invocation_pb.InvocationStatus]:
         """Yield the account's invocations, newest first; only those in `states` if any are named."""
-        wanted = [TaskState.Value(f"TASK_STATE_{state}") for state in states]
+        numbers = dict(TaskState.items())
+        wanted = [TaskState.ValueType(check_choice(state, numbers, "TASK_STATE_", "states")) for state in states]
         request = invocation_pb.ListRequest(page_size=PAGE_SIZE, states=wanted)
         for _ in range(_MAX_PAGES):
             page = await self._ask(self._invocations.List, request)

@@ -116,11 +116,11 @@ class CallStream:
                 self._abandon(tracked)
 
     def _give_up_at(self, invocation: Invocation) -> float:
-        return self._loop.time() + invocation.timeout_ms / 1000 + GRACE_S
+        return asyncio.get_running_loop().time() + invocation.timeout_ms / 1000 + GRACE_S
 
     def _begin(self, tracked: Tracked) -> None:
         if self._task is None or self._task.done():
-            raise RuntimeError("This stream is not open: use `async with client.stream() as stream`.")
+            raise IntertieError("NODE_UNAVAILABLE", "The stream is not open: use `async with client.stream()`.")
         check_size(tracked.invocation)
         if tracked.id in self._open:
             raise IntertieError("ID_CONFLICT", "An invocation of this id is open on this stream.", id=tracked.id)
@@ -191,7 +191,10 @@ class CallStream:
     async def _session(self) -> IntertieError:
         """Open a connection and use it until it breaks; return why it broke."""
         self._outbox.restart([each for each in self._open.values() if not each.postponed])
-        connection = self._connect()
+        try:
+            connection = self._connect()
+        except IntertieError as error:
+            return error
         reader = asyncio.create_task(self._read(connection))
         reader.add_done_callback(lambda _: self._wake.set())
         try:

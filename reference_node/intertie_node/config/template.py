@@ -28,7 +28,7 @@ scale = 6                        # an amount of 1 is 10^-6 of the asset
 
 [limits]
 orders = 4096                    # most open orders of a peer
-input_bytes = 1048576            # largest input of an order
+input_bytes = 1048576            # largest input of an order; above 16384 without effect: inputs travel inline
 hops = 8                         # longest path of an order
 retention_days = 7               # how long ids, outcomes and events are kept
 

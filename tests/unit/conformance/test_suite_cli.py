@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import pytest
@@ -13,10 +15,12 @@ from intertie.v1 import link_pb2 as lk
 from intertie_conformance import expectations
 from intertie_conformance.checks import check
 from intertie_conformance.cli import app
-from intertie_conformance.config import ConfigError, load
+from intertie_conformance.config import Config, ConfigError, TargetTable, load
 from intertie_conformance.grid.rules import Rules
 from intertie_conformance.mutants import mutant
 from intertie_conformance.reports import files
+from intertie_conformance.roles.operator import Operator
+from intertie_conformance.roles.target import Target, Unreachable
 from intertie_conformance.runner import Run
 from intertie_conformance.trace import describe
 from intertie_conformance.verdicts import Line, Outcome, Verdict
@@ -112,3 +116,74 @@ def test_traces_show_no_payload() -> None:
     frame = lk.Frame(inputs=[lk.OrderInput(order_seq=1, data=b"secret")], ping=7)
     assert describe(frame.SerializeToString()) == "1 inputs, ping 7"
     assert describe(b"\xff") == "1 bytes that are no frame"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["init", "/dev/null"],
+        ["run", "--command", "nosuchprog"],
+        ["run", "--command", "'"],
+        ["run", "--command", "false", "--json", "/dev/null/x.json"],
+        ["run", "--command", "false", "--html", "/"],
+        ["selftest", "--only", "IT-LNK-027", "--json", "/dev/null/x.json"],
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(arguments: list[str]) -> None:
+    done = runner.invoke(app, arguments)
+    assert done.exit_code == 2
+    assert isinstance(done.exception, SystemExit)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("intertie-conformance: ")
+    assert arguments[-1].strip("'").removesuffix("/x.json") in line
+
+
+def test_looking_whether_a_report_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    old = tmp_path / "old.json"
+    old.write_text("of the last run")
+    for path in (old, tmp_path / "new.json"):
+        assert runner.invoke(app, ["run", "--command", "false", "--json", str(path)]).exit_code == 2
+    assert old.read_text() == "of the last run"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+def test_an_accept_command_that_fails_leaves_no_other_behind(tmp_path: Path) -> None:
+    """One that is still running at the end of the loop would be reported as an ignored exception."""
+    accept = f"sh -c 'sleep 0.{{grid}}; touch {tmp_path}/{{grid}}; exit 3'"
+    operator = Operator(Target(Config(target=TargetTable(accept=accept))))
+    proposals = [Mock(named={"grid": name}) for name in "05"]
+    with pytest.raises(Unreachable, match="ended with 3"):
+        asyncio.run(operator._accept(proposals))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "5"]
+
+
+async def test_an_accept_command_that_does_not_exist_is_named() -> None:
+    operator = Operator(Target(Config(target=TargetTable(accept="nosuchprog"))))
+    with pytest.raises(Unreachable, match="nosuchprog"):
+        await operator._accept([Mock(named={})])
+
+
+@pytest.mark.parametrize("command", ["run", "list", "selftest"])
+def test_what_selects_nothing_fails_by_name(command: str, tmp_path: Path) -> None:
+    """Also beside something that selects: a misspelt id must not go unseen."""
+    report = tmp_path / "r.json"
+    more = {"run": ["--command", "false", "--json", str(report)], "selftest": ["--json", str(report)]}
+    for only in (["nosuch"], ["IT-LNK-027", "nosuch"]):
+        chosen = [part for name in only for part in ("--only", name)]
+        done = runner.invoke(app, [command, *chosen, *more.get(command, [])])
+        assert done.exit_code == 2
+        assert "is meant by 'nosuch'" in done.stderr
+        assert done.stdout == ""
+    assert not report.exists()
+
+
+def test_list_takes_names_of_checks() -> None:
+    said = runner.invoke(app, ["list", "--only", "opening.second_open"]).stdout.splitlines()
+    assert [line[:10] for line in said] == ["IT-LNK-024"]
+
+
+@pytest.mark.parametrize("command", ["run", "list", "explain", "init", "selftest"])
+def test_every_command_has_a_short_help_with_an_example(command: str) -> None:
+    done = runner.invoke(app, [command, "-h"])
+    assert done.exit_code == 0
+    assert f"Example: intertie-conformance {command}" in done.stdout

@@ -21,6 +21,7 @@ from tests.unit.intertie.scripted_node import (
 
 from intertie.client import CallStream, Chunk, Ended, InvocationError, InvocationItem, new_id, tracking
 from intertie.client import stream as stream_module
+from intertie.errors import IntertieError
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event
 from intertie.v1.event_pb2 import Gap as GapMessage
@@ -68,7 +69,7 @@ async def test_closing_breaks_the_waiting_calls() -> None:
             await asyncio.sleep(0.05)
         with pytest.raises(InvocationError, match="goes on at the node"):
             await waiting
-        with pytest.raises(RuntimeError, match="not open"):
+        with pytest.raises(IntertieError, match="NODE_UNAVAILABLE: The stream is not open"):
             await stream.call("echo", max_charge=1)
 
 

@@ -6,16 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tests.kit.misdeeds import (
-    AFTER_END,
-    FRAMES,
-    OPENS,
-    ORDERS,
-    UNPROVEN_CHARGES,
-    VOID_CHARGES,
-    VOID_ENTRIES,
-    VOID_ORDERS,
-)
+from tests.kit.misdeeds import FRAMES, OPENS
+from tests.kit.misdeeds_of_charges import AFTER_END, UNPROVEN_CHARGES, VOID_CHARGES
+from tests.kit.misdeeds_of_orders import ORDERS, VOID_ENTRIES, VOID_ORDERS
 from tests.kit.rogue import K, Rogue
 from tests.kit.worlds import PRICES, Identity, Listener, Network, SimNode, is_open, make_offer, snapshot
 
