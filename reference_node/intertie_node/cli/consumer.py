@@ -147,7 +147,7 @@ def call(
     asked = Asked(
         offer=offer,
         input=read_input(given),
-        replies=[read_input(text) for text in reply or ()],
+        replies=[read_input(text, "--reply") for text in reply or ()],
         stream=stream or bool(reply),
         as_json=as_json,
         options={"max_charge": max_charge, "timeout": timeout, "id": id or new_id(), "places": place or ()},

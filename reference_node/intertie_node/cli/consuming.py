@@ -1,6 +1,7 @@
 """How consumer commands reach a node: token and target, from options, environment or the node's directory."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
-from intertie_node.cli.failing import usage
+from intertie_node.cli.failing import interruptible, usage
 
 if TYPE_CHECKING:
     from intertie.client import Client
@@ -45,7 +46,8 @@ def ask(reach: Reach, act: Callable[["Client"], Awaitable[T]]) -> T:
         async with Client(target, token, tls_root=root, insecure=insecure) as client:
             return await act(client)
 
-    return asyncio.run(run())
+    with interruptible():
+        return asyncio.run(run())
 
 
 async def first(items: AsyncGenerator[T], limit: int) -> list[T]:
@@ -88,17 +90,29 @@ def _port(folder: Path) -> int:
     return NodeClient(folder).get("/v1/status", Status).ports["loopback"]
 
 
-def read_input(text: str) -> Any:
-    """The JSON value of an argument: JSON itself, @file or - for standard input."""
-    import msgspec
-
+def read_input(text: str, option: str = "--input") -> Any:
+    """The JSON value of an option: JSON itself, @file or - for standard input. Raises: OSError, the usage error."""
     if text == "-":
         data = sys.stdin.buffer.read()
     elif text.startswith("@"):
         data = Path(text[1:]).read_bytes()
     else:
-        data = text.encode()
+        data = os.fsencode(text)
     try:
-        return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
-        raise usage(f"not JSON: {error}", "--input") from None
+        return decoded(data)
+    except ValueError as error:
+        raise usage(f"not JSON: {error}", option) from None
+
+
+def decoded(data: bytes) -> Any:
+    """The value of JSON in UTF-8. Raises: ValueError that says why it is none that this program can handle."""
+    import msgspec
+
+    try:
+        value = msgspec.json.decode(data)
+        msgspec.json.encode(value)  # or it fails where it is sent
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return value
