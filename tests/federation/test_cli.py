@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 from msgspec import Struct
-from tests.federation.grids import GridProcess, Ran, peer_up, run, serving, typed, until, up
+from tests.federation.grids import INTERTIE, GridProcess, Ran, peer_up, run, serving, typed, until, up
 
 from intertie.descriptors import verify_chain
 
@@ -72,6 +74,40 @@ async def test_a_call_is_charged_in_both_books_and_the_export_proves_it(pair: Pa
     file.write_bytes(data)
     damaged = await run("ledger", "verify", str(file), "--json")
     assert (damaged.status, damaged.json()["ok"]) == (1, False)
+
+
+async def test_an_export_replaces_only_an_export(pair: Pair, tmp_path: Path) -> None:
+    file, other, twice = tmp_path / "link", tmp_path / "intertie.toml", ("ledger", "export", "south.example", "-o")
+    for _ in range(2):
+        await pair.north.must(*twice, str(file))
+    other.write_text("[grid]")
+    for out, said in ((str(other), "--force"), (str(tmp_path), "a directory"), ("/dev/null", "a special file")):
+        refused = await pair.north.cli(*twice, out)
+        assert (refused.status, refused.problem()["reason"]) == (1, "INVALID_ARGUMENT")
+        assert said in refused.problem()["message"]
+    assert other.read_text() == "[grid]"
+    await pair.north.must(*twice, str(other), "--force")
+    assert (await pair.north.cli(*twice, "")).status == (await pair.north.cli(*twice, "-")).status == 2
+    assert sorted(os.listdir(tmp_path)) == ["intertie.toml", "link"]
+    piped = ("/bin/sh", "-c", '"$@" -o - | "$0" -m intertie_node.cli ledger verify /dev/stdin', sys.executable)
+    env = {"INTERTIE_DIR": str(pair.north.folder)}
+    ran = await run("ledger", "export", "south.example", env=env, command=(*piped, *INTERTIE))
+    assert (ran.status, "verified:" in ran.out) == (0, True), ran
+    dashed = await run("ledger", "verify", "-", given=file.read_bytes())
+    assert (dashed.status, "verified:" in dashed.out) == (0, True), dashed
+
+
+async def test_a_descriptor_is_written_to_standard_output(pair: Pair, tmp_path: Path) -> None:
+    env = {"INTERTIE_DIR": str(pair.north.folder)}
+    ran = await run("descriptor", "export", "-", env=env)
+    assert (ran.status, ran.json()["grid"]) == (0, "north.example")
+    file = tmp_path / "chain.json"
+    for _ in range(2):
+        assert (await run("descriptor", "export", str(file), env=env)).status == 0
+    assert json.loads(file.read_text()) == ran.json()
+    file.write_text("mine")
+    assert (await run("descriptor", "export", str(file), env=env)).status == 1
+    assert file.read_text() == "mine"
 
 
 async def test_a_credit_goes_back_to_the_budget(pair: Pair) -> None:

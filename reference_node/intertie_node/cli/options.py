@@ -37,6 +37,7 @@ TlsRoot = Annotated[
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Most items to show.")]
 After = Annotated[str, typer.Option("--after", help="Go on after this page: the `next` of the page before.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file of another kind.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether the fingerprint is the right one.")]
 Fingerprint = Annotated[
     str | None, typer.Option("--fingerprint", help="The other grid's fingerprint, as its operator told you.")
