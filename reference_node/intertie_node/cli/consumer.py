@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from intertie_node.cli.consuming import Reach
     from intertie_node.operator_api import OfferView, Page
 
-offers = group("The catalog: what is on offer, and for how much.")
+offers = group(
+    'The catalog: what is on offer, and for how much.\n\nExample: intertie offers search "git log" --dir north'
+)
 
 
 @offers.command("list")

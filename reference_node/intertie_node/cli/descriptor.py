@@ -7,7 +7,7 @@ import typer
 
 from intertie_node.cli.options import Force, JsonFlag, NodeDir, group
 
-app = group("This grid's signed descriptor: keys, addresses.")
+app = group("This grid's signed descriptor: keys, addresses.\n\nExample: intertie descriptor show --dir north")
 
 
 @app.command("show")

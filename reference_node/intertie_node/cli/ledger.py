@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intertie_node.cli.failing import usage
 from intertie_node.cli.options import After, Force, JsonFlag, Limit, NodeDir, group
 
 if TYPE_CHECKING:
     from intertie_node.operator_api import BalanceView, EntryView, Page, TrialBalance
 
 app = group(
-    "Books, logs and proofs.\n\nBalances, entries, and files that prove to anyone what two grids owe each other."
+    "Books, logs and proofs.\n\nBalances, entries, and files that prove to anyone what two grids owe each other.\n\n"
+    "Example: intertie ledger balance --dir north"
 )
 Which = Annotated[str, typer.Argument(help="The peer's name, or the first digits of the peering's genesis.")]
 
@@ -166,6 +166,7 @@ def export(
     Example: intertie ledger export south.example -o south.intertie --dir north
     """
     from intertie_node.cli.exporting import is_export, saved
+    from intertie_node.cli.failing import usage
     from intertie_node.cli.showing import show_json
     from intertie_node.cli.writing import STDOUT, check_free
 

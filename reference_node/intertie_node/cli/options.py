@@ -17,6 +17,22 @@ def group(help_text: str) -> typer.Typer:
     )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"intertie {version('intertie')}")
+        raise typer.Exit
+
+
+def versioned(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print it.")
+    ] = False,
+) -> None:
+    """Options of `intertie` itself. The help is the group's."""
+
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON; amounts are minor units, as text.")]
 Folder = Annotated[Path, typer.Argument(envvar="INTERTIE_DIR", help="The node's directory.", metavar="DIR")]
 NodeDir = Annotated[Path, typer.Option("--dir", "-d", envvar="INTERTIE_DIR", help="The node's directory.")]
