@@ -222,6 +222,10 @@ async def test_wrong_inputs_are_named(pair: Pair) -> None:
         ("INVALID_ARGUMENT", ("peer", "propose", "nowhere", "--yes")),
         ("PEER_UNAVAILABLE", ("peer", "propose", "127.0.0.1:1", "--yes")),
         ("DESCRIPTOR_INVALID", ("peer", "propose", pair.south.public, "--fingerprint", "1220ab")),
+        ("INVALID_ARGUMENT", ("peer", "propose", north.public, "--yes")),
+        ("AMOUNT_INVALID", ("peer", "propose", pair.south.public, "--yes", "--our-credit-limit", str(10**20))),
+        ("NOT_FOUND", ("ledger", "credit", "south.example/999", "--amount", "1")),
+        ("AMOUNT_INVALID", ("ledger", "credit", "south.example/1", "--amount", str(2**63))),
         ("NOT_FOUND", ("invocations", "show", "01a20000-0000-7000-8000-000000000000")),
         ("INVALID_ARGUMENT", ("invocations", "list", "--state", "ASLEEP")),
         ("INVALID_ARGUMENT", ("token", "create", "alice", "--budget", "5")),
@@ -348,6 +352,25 @@ async def test_a_suspended_peering_takes_no_orders_until_resumed(pair: Pair) -> 
     again = await pair.south.cli("peer", "resume", "north.example")
     assert (again.status, again.problem()["reason"]) == (1, "INVALID_ARGUMENT")
     assert (await pair.north.call(pair.token, ECHO)).status == 0
+
+
+async def test_an_own_suspension_is_named_with_the_way_back(pair: Pair) -> None:
+    assert (await pair.north.must("peer", "suspend", "south.example"))["state"] == "SUSPENDED"
+    refused = await pair.north.call(pair.token, ECHO)
+    assert (refused.status, refused.problem()["reason"]) == (1, "PEER_UNAVAILABLE")
+    assert "intertie peer resume south.example" in refused.problem()["message"]
+    assert (await pair.north.must("peer", "resume", "south.example"))["state"] == "ACTIVE"
+    assert (await pair.north.call(pair.token, ECHO)).status == 0
+
+
+async def test_an_own_proposal_is_named_as_own(pair: Pair, tmp_path: Path) -> None:
+    async with serving(tmp_path, "west.example") as west:
+        made = await pair.north.must("peer", "propose", west.public, "--yes")
+        for arguments in (("accept", "west.example", "--yes"), ("refuse", made["digest"][:12])):
+            ran = await pair.north.cli("peer", *arguments)
+            assert (ran.status, ran.problem()["reason"]) == (1, "INVALID_ARGUMENT")
+            assert "the operator of west.example accepts or refuses it" in ran.problem()["message"]
+        await west.stop()
 
 
 async def test_metrics_and_health(pair: Pair) -> None:
