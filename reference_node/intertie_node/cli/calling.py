@@ -117,8 +117,9 @@ async def _answer(item: InputRequested, asked: Asked) -> Any:
             print(f"not JSON: {error}; text goes in quotes", file=sys.stderr)
 
 
-def _unanswered(asked: Asked, message: str) -> IntertieError:
-    return IntertieError("INPUT_INVALID", f"{message} The node was asked to stop it.", id=asked.options["id"])
+def _unanswered(asked: Asked, message: str) -> InvocationError:
+    error = IntertieError("INPUT_INVALID", f"{message} The node was asked to stop it.")
+    return InvocationError.of(error, asked.options["id"])
 
 
 async def _typed_line() -> bytes:
