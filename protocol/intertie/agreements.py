@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from intertie import chain, digests, envelope
+from intertie.amounts import check_amount
 from intertie.descriptors import VerifiedDescriptor, signing_keys_at
 from intertie.encoding import parse
 from intertie.errors import IntertieError
@@ -89,7 +90,7 @@ class VerifiedAgreement(Terms, frozen=True, kw_only=True):
 def propose(terms: Terms, key: PrivateKey) -> bytes:
     """Return the serialized envelope of `terms`, signed by one of the proposer's signing keys.
 
-    Raises AGREEMENT_INVALID for terms out of range.
+    Raises AGREEMENT_INVALID for terms out of range, AMOUNT_INVALID for amounts above 2^63-1.
     """
     check_terms(terms)
     return envelope.seal(envelope.AGREEMENT, _encode(terms).SerializeToString(deterministic=True), [key])
@@ -154,7 +155,10 @@ def check_successor(old: Terms, old_digest: bytes, new: Terms) -> None:
 
 
 def check_terms(terms: Terms) -> None:
-    """Raise AGREEMENT_INVALID, naming the field, unless every term is in the range of agreement.proto."""
+    """Raise AGREEMENT_INVALID, naming the field, unless every term is in the range of agreement.proto.
+
+    AMOUNT_INVALID for an amount of minor units above 2^63-1, which no agreement can state.
+    """
     rules = (
         ("version", terms.version >= 1),
         ("asset", is_asset(terms.asset)),
@@ -180,6 +184,8 @@ def check_terms(terms: Terms) -> None:
                 (f"{side}.max_unagreed", party.max_unagreed >= 0),
             )
         )
+        check_amount(party.credit_limit)
+        check_amount(party.max_unagreed)
 
 
 def _require(rules: tuple[tuple[str, bool], ...]) -> None:

@@ -24,13 +24,13 @@ def check_amount(value: int) -> int:
     """Return `value` if it lies in 0..2^63-1; raise AMOUNT_INVALID if it does not."""
     if 0 <= value <= INT64_MAX:
         return value
-    raise IntertieError("AMOUNT_INVALID", f"An amount must lie between 0 and {INT64_MAX}, not {value:#x}.")
+    raise IntertieError("AMOUNT_INVALID", f"An amount must lie between 0 and {INT64_MAX}, not {_shown(value)}.")
 
 
 def check_price(num: int, den: int) -> None:
     """Raise AMOUNT_INVALID unless `num` lies in 0..2^63-1 and `den` in 1..2^63-1."""
     if not (0 <= num <= INT64_MAX and 1 <= den <= INT64_MAX):
-        raise IntertieError("AMOUNT_INVALID", f"A price or factor of {num:#x}/{den:#x} is out of range.")
+        raise IntertieError("AMOUNT_INVALID", f"A price or factor of {_shown(num)}/{_shown(den)} is out of range.")
 
 
 def exact_charge(prices: Sequence[tuple[int, int]], quantities: Sequence[int]) -> int:
@@ -57,7 +57,9 @@ def charge(prices: Sequence[tuple[int, int]], quantities: Sequence[int]) -> int:
     total = 0
     for (num, den), quantity in zip(prices, quantities, strict=True):
         if not (0 <= num <= INT64_MAX and 0 < den <= INT64_MAX and 0 <= quantity <= INT64_MAX):
-            raise IntertieError("AMOUNT_INVALID", f"A charge line {quantity:#x} x {num:#x}/{den:#x} is out of range.")
+            raise IntertieError(
+                "AMOUNT_INVALID", f"A charge line {_shown(quantity)} x {_shown(num)}/{_shown(den)} is out of range."
+            )
         total -= quantity * num // -den
     return _fit(total)
 
@@ -111,7 +113,7 @@ def total_to_bytes(total: int) -> bytes:
     try:
         return total.to_bytes(TOTAL_SIZE, "big", signed=True)
     except OverflowError:
-        raise IntertieError("AMOUNT_OVERFLOW", f"The total {total:#x} does not fit 128 bits.") from None
+        raise IntertieError("AMOUNT_OVERFLOW", f"The total {_shown(total)} does not fit 128 bits.") from None
 
 
 def total_from_bytes(data: bytes) -> int:
@@ -157,8 +159,14 @@ def _reduce(num: int, den: int) -> tuple[int, int]:
     return _fit(num // divisor), _fit(den // divisor)
 
 
+def _shown(value: int) -> str:
+    """Return an integer as decimal text; of a huge one only its length, which Python may refuse to write out."""
+    size = value.bit_length()
+    return str(value) if size <= 256 else f"a number of {size} bits"
+
+
 def _fit(result: int) -> int:
     """Return a computed, non-negative `result`; raise AMOUNT_OVERFLOW if it exceeds 2^63-1."""
     if result > INT64_MAX:
-        raise IntertieError("AMOUNT_OVERFLOW", f"The result {result:#x} exceeds {INT64_MAX}.")
+        raise IntertieError("AMOUNT_OVERFLOW", f"The result {_shown(result)} exceeds {INT64_MAX}.")
     return result

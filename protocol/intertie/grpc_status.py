@@ -22,6 +22,7 @@ DETAILS_KEY: Final = "grpc-status-details-bin"
 MAX_MESSAGE_BYTES: Final = 1024
 """The message travels twice and percent-encoded; gRPC drops trailers above 8 KiB."""
 MAX_METADATA_CHARACTERS: Final = 256
+_TOO_LARGE: Final = "message larger than max"
 _NUMBERS: Final[dict[str, int]] = dict(Code.items())
 _REASONS: Final = {
     grpc.StatusCode.CANCELLED: "NODE_UNAVAILABLE",
@@ -84,14 +85,16 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> IntertieError:
     """Return what a failed call means.
 
     Without a readable ErrorInfo the reason follows from the gRPC code: NODE_UNAVAILABLE where the connection
-    failed, INTERNAL where nothing better is known.
+    failed, PAYLOAD_TOO_LARGE where gRPC would not carry a message, INTERNAL where nothing better is known.
     """
     for key, value in error.trailing_metadata() or ():
         stated = _parse(value) if key == DETAILS_KEY and isinstance(value, bytes) else None
         if stated is not None:
             return stated
-    code = error.code()
-    return IntertieError(_REASONS.get(code, "INTERNAL"), f"gRPC {code.name}: {(error.details() or '')[:900]}")
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:  # gRPC's own limit: final, not busy
+        return IntertieError("PAYLOAD_TOO_LARGE", f"gRPC {code.name}: {details[:900]}")
+    return IntertieError(_REASONS.get(code, "INTERNAL"), f"gRPC {code.name}: {details[:900]}")
 
 
 def _parse(data: bytes) -> IntertieError | None:

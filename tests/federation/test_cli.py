@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 from msgspec import Struct
-from tests.federation.grids import GridProcess, Ran, peer_up, run, serving, typed, until, up
+from tests.federation.grids import INTERTIE, GridProcess, Ran, peer_up, run, serving, typed, until, up
 
 from intertie.descriptors import verify_chain
 
@@ -72,6 +74,40 @@ async def test_a_call_is_charged_in_both_books_and_the_export_proves_it(pair: Pa
     file.write_bytes(data)
     damaged = await run("ledger", "verify", str(file), "--json")
     assert (damaged.status, damaged.json()["ok"]) == (1, False)
+
+
+async def test_an_export_replaces_only_an_export(pair: Pair, tmp_path: Path) -> None:
+    file, other, twice = tmp_path / "link", tmp_path / "intertie.toml", ("ledger", "export", "south.example", "-o")
+    for _ in range(2):
+        await pair.north.must(*twice, str(file))
+    other.write_text("[grid]")
+    for out, said in ((str(other), "--force"), (str(tmp_path), "a directory"), ("/dev/null", "a special file")):
+        refused = await pair.north.cli(*twice, out)
+        assert (refused.status, refused.problem()["reason"]) == (1, "INVALID_ARGUMENT")
+        assert said in refused.problem()["message"]
+    assert other.read_text() == "[grid]"
+    await pair.north.must(*twice, str(other), "--force")
+    assert (await pair.north.cli(*twice, "")).status == (await pair.north.cli(*twice, "-")).status == 2
+    assert sorted(os.listdir(tmp_path)) == ["intertie.toml", "link"]
+    piped = ("/bin/sh", "-c", '"$@" -o - | "$0" -m intertie_node.cli ledger verify /dev/stdin', sys.executable)
+    env = {"INTERTIE_DIR": str(pair.north.folder)}
+    ran = await run("ledger", "export", "south.example", env=env, command=(*piped, *INTERTIE))
+    assert (ran.status, "verified:" in ran.out) == (0, True), ran
+    dashed = await run("ledger", "verify", "-", given=file.read_bytes())
+    assert (dashed.status, "verified:" in dashed.out) == (0, True), dashed
+
+
+async def test_a_descriptor_is_written_to_standard_output(pair: Pair, tmp_path: Path) -> None:
+    env = {"INTERTIE_DIR": str(pair.north.folder)}
+    ran = await run("descriptor", "export", "-", env=env)
+    assert (ran.status, ran.json()["grid"]) == (0, "north.example")
+    file = tmp_path / "chain.json"
+    for _ in range(2):
+        assert (await run("descriptor", "export", str(file), env=env)).status == 0
+    assert json.loads(file.read_text()) == ran.json()
+    file.write_text("mine")
+    assert (await run("descriptor", "export", str(file), env=env)).status == 1
+    assert file.read_text() == "mine"
 
 
 async def test_a_credit_goes_back_to_the_budget(pair: Pair) -> None:
@@ -186,6 +222,10 @@ async def test_wrong_inputs_are_named(pair: Pair) -> None:
         ("INVALID_ARGUMENT", ("peer", "propose", "nowhere", "--yes")),
         ("PEER_UNAVAILABLE", ("peer", "propose", "127.0.0.1:1", "--yes")),
         ("DESCRIPTOR_INVALID", ("peer", "propose", pair.south.public, "--fingerprint", "1220ab")),
+        ("INVALID_ARGUMENT", ("peer", "propose", north.public, "--yes")),
+        ("AMOUNT_INVALID", ("peer", "propose", pair.south.public, "--yes", "--our-credit-limit", str(10**20))),
+        ("NOT_FOUND", ("ledger", "credit", "south.example/999", "--amount", "1")),
+        ("AMOUNT_INVALID", ("ledger", "credit", "south.example/1", "--amount", str(2**63))),
         ("NOT_FOUND", ("invocations", "show", "01a20000-0000-7000-8000-000000000000")),
         ("INVALID_ARGUMENT", ("invocations", "list", "--state", "ASLEEP")),
         ("INVALID_ARGUMENT", ("token", "create", "alice", "--budget", "5")),
@@ -312,6 +352,25 @@ async def test_a_suspended_peering_takes_no_orders_until_resumed(pair: Pair) -> 
     again = await pair.south.cli("peer", "resume", "north.example")
     assert (again.status, again.problem()["reason"]) == (1, "INVALID_ARGUMENT")
     assert (await pair.north.call(pair.token, ECHO)).status == 0
+
+
+async def test_an_own_suspension_is_named_with_the_way_back(pair: Pair) -> None:
+    assert (await pair.north.must("peer", "suspend", "south.example"))["state"] == "SUSPENDED"
+    refused = await pair.north.call(pair.token, ECHO)
+    assert (refused.status, refused.problem()["reason"]) == (1, "PEER_UNAVAILABLE")
+    assert "intertie peer resume south.example" in refused.problem()["message"]
+    assert (await pair.north.must("peer", "resume", "south.example"))["state"] == "ACTIVE"
+    assert (await pair.north.call(pair.token, ECHO)).status == 0
+
+
+async def test_an_own_proposal_is_named_as_own(pair: Pair, tmp_path: Path) -> None:
+    async with serving(tmp_path, "west.example") as west:
+        made = await pair.north.must("peer", "propose", west.public, "--yes")
+        for arguments in (("accept", "west.example", "--yes"), ("refuse", made["digest"][:12])):
+            ran = await pair.north.cli("peer", *arguments)
+            assert (ran.status, ran.problem()["reason"]) == (1, "INVALID_ARGUMENT")
+            assert "the operator of west.example accepts or refuses it" in ran.problem()["message"]
+        await west.stop()
 
 
 async def test_metrics_and_health(pair: Pair) -> None:

@@ -1,6 +1,8 @@
 """`intertie call`: one invocation, whole or event by event."""
 
+import asyncio
 import sys
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -8,13 +10,16 @@ from msgspec import Struct
 
 from intertie.client import Chunk, Ended, Gap, InputRequested, InvocationError, Progress, StateChanged
 from intertie.errors import IntertieError
-from intertie_node.cli.consuming import Reach, ask
+from intertie_node.cli import INTERRUPTED
+from intertie_node.cli.consuming import Reach, ask, decoded
 from intertie_node.cli.failing import report
 
 if TYPE_CHECKING:
     from intertie.client import CallResult, Client, InvocationItem
 
 JSON_TYPES = ("application/json", "text/json")
+QUESTION_S = 2.0
+"""How long it may take to learn what work that ran out of time had asked."""
 
 
 class Asked(Struct, kw_only=True):
@@ -27,6 +32,8 @@ class Asked(Struct, kw_only=True):
     stream: bool
     as_json: bool
     options: dict[str, Any]
+    question: str = ""
+    """Of work that ran out of time: that it had asked for input."""
 
 
 def perform(reach: Reach, asked: Asked) -> int:
@@ -35,12 +42,17 @@ def perform(reach: Reach, asked: Asked) -> int:
         result = ask(reach, lambda client: _stream(client, asked) if asked.stream else _call(client, asked))
     except InvocationError as error:
         raise _with_id(error, error.id) from None
+    except KeyboardInterrupt:
+        id = asked.options["id"]
+        print(f"intertie: interrupted; the node was asked to stop {id}: intertie invocations show it", file=sys.stderr)
+        return INTERRUPTED
     if asked.as_json:
         print(msgspec.json.encode(described(result)).decode() if asked.stream else _pretty(described(result)))
     else:
         _show(result, printed=asked.stream)
-    if result.problem:
-        report(result.problem, as_json=asked.as_json)
+    if problem := result.problem:
+        problem.message += asked.question
+        report(problem, as_json=asked.as_json)
     return 0 if result.state == "COMPLETED" and not result.is_error else 1
 
 
@@ -54,27 +66,71 @@ def _pretty(value: Any) -> str:
 
 
 async def _call(client: "Client", asked: Asked) -> "CallResult":
-    return await client.call(asked.offer, asked.input, check=False, **asked.options)
+    try:
+        result = await client.call(asked.offer, asked.input, check=False, **asked.options)
+    except InvocationError as error:
+        if error.reason == "DEADLINE_EXCEEDED":
+            error.message += await _question(client, error.id)
+        raise
+    if result.problem and result.problem.reason == "DEADLINE_EXCEEDED":
+        asked.question = await _question(client, result.id)
+    return result
+
+
+async def _question(client: "Client", id: str) -> str:
+    """What to say of work that ran out of time waiting for an answer: a unary call hears no questions."""
+    with suppress(IntertieError, TimeoutError):
+        async with asyncio.timeout(QUESTION_S), aclosing(client.subscribe(id)) as items:
+            async for item in items:
+                if isinstance(item, InputRequested):
+                    hint = "answer it with --reply JSON, or with --stream on a terminal."
+                    return f" The work asked for input ({item.prompt[:200]!r}): {hint}"
+    return ""
 
 
 async def _stream(client: "Client", asked: Asked) -> "CallResult":
-    async for item in client.invoke(asked.offer, asked.input, **asked.options):
-        if isinstance(item, Ended):
-            return item.result
-        _tell(item, asked.as_json)
-        if isinstance(item, InputRequested):
-            await client.send_input(asked.options["id"], item.request, _answer(item, asked))
+    # Closed where an answer fails, so that the node is asked to stop what nobody waits for.
+    async with aclosing(client.invoke(asked.offer, asked.input, **asked.options)) as items:
+        async for item in items:
+            if isinstance(item, Ended):
+                return item.result
+            _tell(item, asked.as_json)
+            if isinstance(item, InputRequested):
+                await client.send_input(asked.options["id"], item.request, await _answer(item, asked))
     raise AssertionError("an invocation ends with its end")
 
 
-def _answer(item: InputRequested, asked: Asked) -> Any:
+async def _answer(item: InputRequested, asked: Asked) -> Any:
+    """What the work is answered. Raises: IntertieError INPUT_INVALID if nobody can say."""
     if asked.replies:
         return asked.replies.pop(0)
     if asked.as_json or not sys.stdin.isatty():
-        message = f"The work asks for input ({item.prompt[:200]!r}) and no --reply is left: give one."
-        raise IntertieError("INPUT_INVALID", message)
-    print("answer (JSON): ", end="", file=sys.stderr, flush=True)
-    return msgspec.json.decode(sys.stdin.readline())
+        raise _unanswered(asked, f"The work asks for input ({item.prompt[:200]!r}) and no --reply is left: give one.")
+    while True:
+        print("answer (JSON): ", end="", file=sys.stderr, flush=True)
+        line = await _typed_line()
+        if not line:
+            raise _unanswered(asked, "The work asks for input and none was typed.")
+        try:
+            return decoded(line)
+        except ValueError as error:
+            print(f"not JSON: {error}; text goes in quotes", file=sys.stderr)
+
+
+def _unanswered(asked: Asked, message: str) -> InvocationError:
+    error = IntertieError("INPUT_INVALID", f"{message} The node was asked to stop it.")
+    return InvocationError.of(error, asked.options["id"])
+
+
+async def _typed_line() -> bytes:
+    """The next line of the terminal, b"" at its end; the connection is kept, and Ctrl-C heard, meanwhile."""
+    loop, number, ready = asyncio.get_running_loop(), sys.stdin.fileno(), asyncio.Event()
+    loop.add_reader(number, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(number)
+    return sys.stdin.buffer.readline()
 
 
 def _tell(item: "InvocationItem", as_json: bool) -> None:

@@ -6,9 +6,13 @@ from importlib.util import find_spec
 import typer
 
 from intertie_node.cli import consumer, descriptor, invocations, ledger, peer, serve, setup, token
-from intertie_node.cli.options import group
+from intertie_node.cli.options import group, versioned
 
-app = group("An Intertie node: peer with other AI grids, sell and buy work, meter it, prove what is owed.")
+app = group(
+    "An Intertie node: peer with other AI grids, sell and buy work, meter it, prove what is owed.\n\n"
+    "Example: intertie init north --grid north.example && intertie serve north"
+)
+app.callback()(versioned)
 app.command("init")(setup.init)
 app.command("check")(setup.check)
 app.command("serve")(serve.serve)

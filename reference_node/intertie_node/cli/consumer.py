@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from intertie_node.cli.consuming import Reach
     from intertie_node.operator_api import OfferView, Page
 
-offers = group("The catalog: what is on offer, and for how much.")
+offers = group(
+    'The catalog: what is on offer, and for how much.\n\nExample: intertie offers search "git log" --dir north'
+)
 
 
 @offers.command("list")
@@ -147,7 +149,7 @@ def call(
     asked = Asked(
         offer=offer,
         input=read_input(given),
-        replies=[read_input(text) for text in reply or ()],
+        replies=[read_input(text, "--reply") for text in reply or ()],
         stream=stream or bool(reply),
         as_json=as_json,
         options={"max_charge": max_charge, "timeout": timeout, "id": id or new_id(), "places": place or ()},

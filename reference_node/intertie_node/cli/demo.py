@@ -31,11 +31,13 @@ def demo(
     Example: intertie demo
     """
     from intertie.errors import IntertieError
+    from intertie_node.cli.failing import interruptible
     from intertie_node.cli.showing import show_json
     from intertie_node.demo import plain, report
 
     try:
-        performance = asyncio.run(_play(keep=keep, tampering=tamper, quiet=as_json))
+        with interruptible():
+            performance = asyncio.run(_play(keep=keep, tampering=tamper, quiet=as_json))
     except IntertieError as error:
         if as_json:
             show_json(plain.failed(error))

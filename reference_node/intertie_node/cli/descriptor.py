@@ -1,13 +1,13 @@
 """`intertie descriptor`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
-from intertie_node.cli.options import JsonFlag, NodeDir, group
+from intertie_node.cli.options import Force, JsonFlag, NodeDir, group
 
-app = group("This grid's signed descriptor: keys, addresses.")
+app = group("This grid's signed descriptor: keys, addresses.\n\nExample: intertie descriptor show --dir north")
 
 
 @app.command("show")
@@ -41,24 +41,37 @@ def show(folder: NodeDir, as_json: JsonFlag = False) -> None:
 @app.command("export")
 def export(
     folder: NodeDir,
-    out: Annotated[Path, typer.Argument(help="File to write.")],
+    out: Annotated[Path, typer.Argument(help="File to write; - for standard output.")],
+    force: Force = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write the descriptor chain as JSON: {grid, fingerprint, chain of base64 envelopes}.
+
+    An earlier export of the same name is replaced, any other file only with --force.
 
     Example: intertie descriptor export north.descriptor.json --dir north
     """
     from intertie_node.cli.node_client import NodeClient
     from intertie_node.cli.showing import show_json
+    from intertie_node.cli.writing import STDOUT, check_free, written
     from intertie_node.operator_api import DescriptorView, encode
 
+    check_free(out, "OUT", _is_chain, force=force)
     found = NodeClient(folder).get("/v1/descriptor", DescriptorView)
     chain = {"grid": found.grid, "fingerprint": found.fingerprint, "chain": found.chain}
-    out.write_bytes(encode(chain) + b"\n")
+    with written(out) as file:
+        file.write(encode(chain) + b"\n")
+    if out == STDOUT:
+        return
     if as_json:
         show_json({"grid": found.grid, "version": found.version, "file": str(out)})
     else:
         print(f"wrote {out}: {found.grid}, version {found.version}")
+
+
+def _is_chain(file: BinaryIO) -> bool:
+    """Whether a file begins like an exported chain."""
+    return file.read(9) == b'{"grid":"'
 
 
 @app.command("rotate")

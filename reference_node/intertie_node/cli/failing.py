@@ -1,9 +1,16 @@
 """How a command fails: what was wrong, where, what to do. Exit status 1; usage errors (2) are the parser's."""
 
+import os
+import signal
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from intertie.errors import IntertieError
+
+TRACE: Final = "INTERTIE_TRACE"
+"""Environment variable: set, what nobody expected is told with its trace."""
 
 
 def report(error: Exception, *, as_json: bool) -> int:
@@ -31,14 +38,19 @@ def as_named(error: Exception) -> IntertieError:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return IntertieError("INVALID_ARGUMENT", f"{where}{error.strerror or error}.")
+    if isinstance(error, UnicodeError):
+        return IntertieError("INVALID_ARGUMENT", f"What was given is no text in UTF-8: {error}.")
     return _unexpected(error)
 
 
 def _unexpected(error: Exception) -> IntertieError:
     import logging
 
-    logging.getLogger(__name__).error("unexpected", exc_info=error)
-    return IntertieError("INTERNAL", f"{type(error).__name__}: {error}. This is a fault of the program: report it.")
+    logger = logging.getLogger(__name__)
+    if logger.hasHandlers() or os.environ.get(TRACE):  # a node's log has the trace, a terminal on demand only
+        logger.error("unexpected", exc_info=error)
+    message = f"{type(error).__name__}: {error}. This is a fault of the program: report it, with what {TRACE}=1 adds."
+    return IntertieError("INTERNAL", message)
 
 
 def usage(message: str, parameter: str | None = None) -> Any:
@@ -46,3 +58,15 @@ def usage(message: str, parameter: str | None = None) -> Any:
     import typer
 
     return typer.BadParameter(message, param_hint=parameter)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt meanwhile, for what has something to put in order first."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = group(
     "Invocations, your own or the node's.\n\nWith a token: your own. With --dir alone, as the node's operator: those "
-    "of every account and peer."
+    "of every account and peer.\n\nExample: intertie invocations list --dir north"
 )
 Id = Annotated[str, typer.Argument(help="The invocation's id.")]
 States = Annotated[list[str] | None, typer.Option("--state", help="Only in this state, as COMPLETED; repeatable.")]

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intertie_node.cli.options import After, JsonFlag, Limit, NodeDir, group
+from intertie_node.cli.options import After, Force, JsonFlag, Limit, NodeDir, group
 
 if TYPE_CHECKING:
     from intertie_node.operator_api import BalanceView, EntryView, Page, TrialBalance
 
 app = group(
-    "Books, logs and proofs.\n\nBalances, entries, and files that prove to anyone what two grids owe each other."
+    "Books, logs and proofs.\n\nBalances, entries, and files that prove to anyone what two grids owe each other.\n\n"
+    "Example: intertie ledger balance --dir north"
 )
 Which = Annotated[str, typer.Argument(help="The peer's name, or the first digits of the peering's genesis.")]
 
@@ -154,42 +155,38 @@ def withdraw(
 def export(
     which: Which,
     folder: NodeDir,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write; usually NAME.intertie.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, as NAME.intertie; - for standard output.")],
+    force: Force = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a link's file: both logs with every signature. Anyone can verify it without asking either grid.
 
+    An earlier export of the same name is replaced, any other file only with --force.
+
     Example: intertie ledger export south.example -o south.intertie --dir north
     """
-    from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+    from intertie_node.cli.exporting import is_export, saved
+    from intertie_node.cli.failing import usage
+    from intertie_node.cli.showing import show_json
+    from intertie_node.cli.writing import STDOUT, check_free
 
-    from intertie_node.cli.node_client import NodeClient, part
-    from intertie_node.cli.showing import console, show_json
-
-    pieces = NodeClient(folder).pieces(f"/v1/peerings/{part(which)}/export")
-    columns = (SpinnerColumn(), TextColumn("exporting"), DownloadColumn(), TransferSpeedColumn())
-    quiet = as_json or not sys.stderr.isatty()
-    size, partial = 0, out.with_name(out.name + ".part")
-    with Progress(*columns, console=console(error=True), transient=True, disable=quiet) as progress:
-        task = progress.add_task("export", total=None)
-        try:
-            with partial.open("wb") as file:
-                for piece in pieces:
-                    file.write(piece)
-                    size += len(piece)
-                    progress.update(task, completed=size)
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
+    to_stdout = out == STDOUT
+    if to_stdout and as_json:
+        raise usage("standard output cannot have both the file and JSON", "--out")
+    check_free(out, "--out", is_export, force=force)
+    size = saved(folder, which, out, quiet=as_json or not sys.stderr.isatty())
     if as_json:
         show_json({"file": str(out), "bytes": size})
+    elif to_stdout:
+        print(f"wrote {size} bytes", file=sys.stderr)
     else:
         print(f"wrote {out}: {size} bytes; intertie ledger verify {out} checks it")
 
 
 @app.command("verify")
 def verify(
-    file: Annotated[Path, typer.Argument(help="File written by intertie ledger export.")], as_json: JsonFlag = False
+    file: Annotated[Path, typer.Argument(help="An exported file; - for standard input.")],
+    as_json: JsonFlag = False,
 ) -> None:
     """Verify an exported link offline: identities, every signature, every rule, all totals. Exit status 1 if not.
 

@@ -12,6 +12,7 @@ import msgspec
 from intertie.errors import IntertieError, from_problem
 from intertie.v1.envelope_pb2 import Problem as ProblemMessage
 from intertie_node.adapters.http.socket import short_path
+from intertie_node.cli.failing import usage
 from intertie_node.operator_api import SOCKET_NAME, Problem, decode, encode
 
 T = TypeVar("T")
@@ -75,8 +76,7 @@ class NodeClient:
             response = connection.getresponse()
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
-            message = f"No node serves {self._folder}: intertie serve {self._folder} starts it."
-            raise IntertieError("NODE_UNAVAILABLE", message) from None
+            raise not_served(self._folder) from None
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise IntertieError("NODE_UNAVAILABLE", f"{self._folder / SOCKET_NAME}: {error}.") from None
@@ -85,6 +85,11 @@ class NodeClient:
             connection.close()
             raise _refusal(data)
         return connection, response
+
+
+def not_served(folder: Path) -> IntertieError:
+    """The error of a node that does not run."""
+    return IntertieError("NODE_UNAVAILABLE", f"No node serves {folder}: intertie serve {folder} starts it.")
 
 
 def _refusal(data: bytes) -> IntertieError:
@@ -96,5 +101,7 @@ def _refusal(data: bytes) -> IntertieError:
 
 
 def part(text: str) -> str:
-    """Text as one part of a path."""
+    """Text as one part of a path. Raises: the usage error of text that no name or id is."""
+    if text in ("", ".", ".."):
+        raise usage(f"{text!r} is no name and no id")
     return quote(text, safe="")

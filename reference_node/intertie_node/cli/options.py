@@ -17,6 +17,22 @@ def group(help_text: str) -> typer.Typer:
     )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"intertie {version('intertie')}")
+        raise typer.Exit
+
+
+def versioned(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print it.")
+    ] = False,
+) -> None:
+    """Options of `intertie` itself. The help is the group's."""
+
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON; amounts are minor units, as text.")]
 Folder = Annotated[Path, typer.Argument(envvar="INTERTIE_DIR", help="The node's directory.", metavar="DIR")]
 NodeDir = Annotated[Path, typer.Option("--dir", "-d", envvar="INTERTIE_DIR", help="The node's directory.")]
@@ -37,6 +53,7 @@ TlsRoot = Annotated[
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Most items to show.")]
 After = Annotated[str, typer.Option("--after", help="Go on after this page: the `next` of the page before.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file of another kind.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether the fingerprint is the right one.")]
 Fingerprint = Annotated[
     str | None, typer.Option("--fingerprint", help="The other grid's fingerprint, as its operator told you.")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from intertie_node.cli.node_client import NodeClient
     from intertie_node.operator_api import LaneView, Page, PeeringView, ProposalView
 
-app = group("Peerings with other grids, and their links.")
+app = group("Peerings with other grids, and their links.\n\nExample: intertie peer list --dir north")
 Which = Annotated[str, typer.Argument(help="The grid's name, or the first digits of its genesis or digest.")]
 
 
@@ -97,14 +97,20 @@ def accept(
     from intertie_node.cli.node_client import NodeClient, part
 
     node = NodeClient(folder)
-    waiting = [p for p in _proposals(node) if p.direction == "incoming" and p.state == "PROPOSED"]
-    meant = [p for p in waiting if p.grid == which or (len(which) >= 6 and p.digest.startswith(which.lower()))]
+    waiting = [p for p in _proposals(node) if p.state == "PROPOSED" and _means(which, p)]
+    meant = [p for p in waiting if p.direction == "incoming"]
+    if waiting and not meant:
+        _decided(node, part(waiting[0].digest), "accept", as_json)  # an own one: the node says whose it is to decide
     if not meant:
         raise IntertieError("NOT_FOUND", f"No proposal of {which} waits: intertie peer list shows those that do.")
     if len(meant) > 1:
         raise IntertieError("INVALID_ARGUMENT", f"{which} means {len(meant)} proposals: give the digest of one.")
     _confirm(meant[0].grid, meant[0].fingerprint, fingerprint, yes)
     _decided(node, part(meant[0].digest), "accept", as_json)
+
+
+def _means(which: str, proposal: "ProposalView") -> bool:
+    return proposal.grid == which or (len(which) >= 6 and proposal.digest.startswith(which.lower()))
 
 
 def _proposals(node: "NodeClient") -> list["ProposalView"]:
@@ -208,7 +214,7 @@ def _change(which: str, folder: "NodeDir", act: str, as_json: bool) -> None:
 
 @app.command("suspend")
 def suspend(which: Which, folder: NodeDir, as_json: JsonFlag = False) -> None:
-    """Refuse new orders of a peer until resumed; what runs goes on.
+    """Refuse new orders of a peer until resumed, and place none with it; what runs goes on.
 
     Example: intertie peer suspend south.example --dir north
     """
@@ -217,7 +223,7 @@ def suspend(which: Which, folder: NodeDir, as_json: JsonFlag = False) -> None:
 
 @app.command("resume")
 def resume(which: Which, folder: NodeDir, as_json: JsonFlag = False) -> None:
-    """Take orders of a suspended peer again.
+    """Take orders of a suspended peer again, and place orders with it.
 
     Example: intertie peer resume south.example --dir north
     """
@@ -231,7 +237,7 @@ def terminate(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """End a peering for good: no new orders; what is owed stays owed.
+    """End a peering for good: no new orders either way; what is owed stays owed.
 
     Example: intertie peer terminate south.example --dir north
     """

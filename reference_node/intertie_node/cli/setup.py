@@ -58,7 +58,7 @@ def init(
 def check(folder: Folder, as_json: JsonFlag = False) -> None:
     """Check configuration, keys, database and ports.
 
-    Nothing is started or changed. Exit status 1 if anything is wrong.
+    Nothing is started or changed. Exit status 1 if anything is wrong. The ports of a node that runs are not tried.
 
     Example: intertie check north
     """
@@ -80,9 +80,9 @@ def _findings(folder: Path, config: "Config") -> Iterator[Found]:
     yield f"configuration of {config.grid.name}", ""
     yield from _keys(folder)
     yield _tried("database", lambda: _schema(folder))
-    running = _tried("lock", lambda: _lock(folder))
-    yield running
-    if running[1]:
+    holder = _holder(folder)
+    if holder is not None:
+        yield f"node, process {holder}" if holder else "node", _answering(folder)
         return
     listen = config.listen
     for name in ("public", "peer", "loopback", "http"):
@@ -118,22 +118,54 @@ def _keys(folder: Path) -> Iterator[Found]:
 
 
 def _schema(folder: Path) -> None:
+    """Look at the database without making a file beside it: what is not checkpointed yet is not looked at."""
+    import sqlite3
     from contextlib import closing
+    from urllib.parse import quote
 
-    from intertie_node.adapters.storage.connect import open_reader, schema_is_current
+    from intertie_node.adapters.storage.connect import schema_is_current, unusable
     from intertie_node.app import DATABASE
 
     path = folder / DATABASE
-    if path.exists():
-        with closing(open_reader(path)) as connection:
+    if not path.exists():
+        return
+    try:
+        where = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(where, uri=True)) as connection:
             schema_is_current(connection, path)
+    except sqlite3.Error as error:
+        raise unusable(path, error) from None
 
 
-def _lock(folder: Path) -> None:
-    from intertie_node.adapters.storage import DirectoryLock
+def _holder(folder: Path) -> int | None:
+    """Process id of the node that runs on the directory, 0 if it is not known; None if none runs."""
+    import fcntl
 
-    with DirectoryLock(folder):
+    from intertie_node.adapters.storage.lock import LOCK_NAME
+
+    try:
+        with (folder / LOCK_NAME).open("rb") as file:
+            said = file.read(20).strip()
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(said) if said.isdigit() else 0
+    except FileNotFoundError:
         pass
+    return None
+
+
+def _answering(folder: Path) -> str:
+    """What is wrong with the node that runs, "" if it answers."""
+    from intertie.errors import IntertieError
+    from intertie_node.cli.node_client import NodeClient
+    from intertie_node.operator_api import Status
+
+    try:
+        NodeClient(folder).get("/v1/status", Status)
+    except IntertieError as error:
+        return f"it holds the directory and does not answer: {error.message}"
+    return ""
 
 
 def _bind(address: "Address") -> None:

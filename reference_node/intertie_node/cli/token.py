@@ -6,7 +6,9 @@ import typer
 
 from intertie_node.cli.options import After, JsonFlag, Limit, NodeDir, group
 
-app = group("Consumer accounts: a budget and a token each.")
+app = group(
+    "Consumer accounts: a budget and a token each.\n\nExample: intertie token create alice --budget 5000000 --dir north"
+)
 
 
 @app.command("create")

@@ -1,11 +1,15 @@
 """`intertie ledger verify`: how a report on an exported link is made and shown."""
 
+import os
+import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from intertie_node.cli.failing import interruptible
 from intertie_node.cli.showing import console, money, show_pairs, show_table
 
 if TYPE_CHECKING:
@@ -15,21 +19,29 @@ AMOUNTS = ("charged", "credited", "posted", "pending", "agreed")
 
 
 def verified(file: Path, *, quiet: bool) -> "LinkReport":
-    """Verify a file with a progress bar. Raises: OSError if it cannot be read."""
+    """Verify a file, - for standard input, with a progress bar. Raises: OSError if it cannot be read."""
+    from intertie_node.core.verifying import verify_export
+
+    with interruptible(), _opened(file) as source:
+        return verify_export(_told(source, quiet))
+
+
+def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if file == Path("-") else file.open("rb")
+
+
+def _told(source: BinaryIO, quiet: bool) -> Iterator[bytes]:
+    """The records of a file or pipe, with a progress bar; of a pipe nobody knows how long it is."""
     from rich.progress import Progress
 
-    from intertie_node.core.verifying import verify_export
     from intertie_node.services.exporting import read_records
 
-    with file.open("rb") as source, Progress(console=console(error=True), transient=True, disable=quiet) as progress:
-        task = progress.add_task("verifying", total=file.stat().st_size)
-
-        def told() -> Iterator[bytes]:
-            for record in read_records(source):
-                progress.update(task, completed=source.tell())
-                yield record
-
-        return verify_export(told())
+    total = os.fstat(source.fileno()).st_size if source.seekable() else None
+    with Progress(console=console(error=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("verifying", total=total)
+        for record in read_records(source):
+            progress.advance(task, len(record))
+            yield record
 
 
 def plain(report: "LinkReport") -> dict[str, Any]:

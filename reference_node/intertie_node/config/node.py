@@ -25,6 +25,7 @@ from intertie_node.config.explain import convert
 from intertie_node.config.values import Address, ConfigError, Rational, decoder
 
 DAY_MS: Final = 86_400_000
+ANY_HOST: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 (compared, not bound)
 MAX_PRICE_LINES: Final = LIMITS["price_lines"].maximum
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -181,6 +182,7 @@ def _contradictions(config: Config) -> Iterator[ConfigError]:
     known = ASSETS.get(config.asset.name)
     if known is not None and known.scale != config.asset.scale:
         yield ConfigError("asset.scale", str(config.asset.scale), f"{known.scale}, as {known.name} is registered")
+    yield from _listen_contradictions(config.listen)
     for key in ("advertise_public", "advertise_peer"):
         address, bound = getattr(config.listen, key), getattr(config.listen, key.removeprefix("advertise_"))
         if address is not None and not address.port:
@@ -198,6 +200,28 @@ def _contradictions(config: Config) -> Iterator[ConfigError]:
             "less than peering.claim_window_ms − 2 × peering.max_skew_ms",
         )
     yield from _offer_contradictions(config)
+
+
+def _listen_contradictions(listen: ListenTable) -> Iterator[ConfigError]:
+    """Faces that cannot listen where they are told to."""
+    if listen.loopback is not None and not listen.loopback.is_loopback:
+        expected = 'a loopback address like "127.0.0.1:7463": its tokens travel in plaintext'
+        yield ConfigError("listen.loopback", f'"{listen.loopback}"', expected)
+    taken: list[tuple[str, Address]] = []
+    for name in ("public", "peer", "loopback", "http"):
+        address: Address | None = getattr(listen, name)
+        if address is None:
+            continue
+        for other, used in taken:
+            if _clash(address, used):
+                yield ConfigError(f"listen.{name}", f'"{address}"', f"another port than that of listen.{other}")
+        taken.append((name, address))
+
+
+def _clash(one: Address, other: Address) -> bool:
+    """Whether two servers cannot have both; port 0 is a free one each time."""
+    same_host = one.host == other.host or not ANY_HOST.isdisjoint((one.host, other.host))
+    return same_host and one.port == other.port != 0
 
 
 def _offer_contradictions(config: Config) -> Iterator[ConfigError]:

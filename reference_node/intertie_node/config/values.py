@@ -23,7 +23,7 @@ class ConfigError(IntertieError):
     def __init__(self, path: str, found: str, expected: str, source: str = "") -> None:
         place = ": ".join(part for part in (source, path) if part)
         message = f"{place}: found {found}; expected {expected}" if place else f"{found}; expected {expected}"
-        super().__init__("INVALID_ARGUMENT", message, field=path)
+        super().__init__("INVALID_ARGUMENT", message, **({"field": path} if path else {}))
         self.path = path
         self.found = found
         self.expected = expected

@@ -111,7 +111,8 @@ def best_way(world: World, offer: KnownOffer, now: int, upstream: Link | None = 
 def out_of_reach(world: World, offer: KnownOffer, upstream: Link | None = None) -> IntertieError:
     """Why a known offer cannot be ordered now: PEER_UNAVAILABLE, or NO_ROUTE if no next grid advertises it.
 
-    A link of another asset leads nowhere, whether it is open or not.
+    A link of another asset leads nowhere, whether it is open or not. A peering that takes no orders is
+    PEER_UNAVAILABLE like a link that is down (RFC 0008, IT-CAT-092); the message tells them apart.
     """
     foreign = ""
     for route in world.catalog.routes_to(offer):
@@ -121,10 +122,24 @@ def out_of_reach(world: World, offer: KnownOffer, upstream: Link | None = None) 
         if not _same_asset(world, link, upstream):
             foreign = link.asset
         elif route.epoch != FADED or link.phase is not Phase.OPEN:
-            message = f"The way to {offer.grid} over {link.peer.grid} is down or its tariff has expired; try again."
-            return IntertieError("PEER_UNAVAILABLE", message, grid=link.peer.grid)
+            return IntertieError("PEER_UNAVAILABLE", _shut(world, offer, link), grid=link.peer.grid)
     why = f"is paid in the asset asked for, one in {foreign} is" if foreign else "is open now; try again"
     return IntertieError("NO_ROUTE", f"No way to {offer.grid} {why}.", offer=offer.ref)
+
+
+def _shut(world: World, offer: KnownOffer, link: Link) -> str:
+    """What keeps orders from a way that is known."""
+    if link.name in world.suspended:
+        return suspended_with(world, link)
+    return f"The way to {offer.grid} over {link.peer.grid} is down or its tariff has expired; try again."
+
+
+def suspended_with(world: World, link: Link) -> str:
+    """What is said of a peering that this grid has suspended or terminated, and how it is taken up again."""
+    return (
+        f"{world.own.grid} has suspended or ended its peering with {link.peer.grid} and orders nothing there: "
+        f"its operator resumes a suspended one (intertie peer resume {link.peer.grid})."
+    )
 
 
 def relay_rate(upstream: TariffTerms, downstream: TariffTerms, lines: int) -> Rate:
@@ -156,7 +171,7 @@ def check_room(world: World, link: Link, max_charge: int, grant: int) -> None:
     """
     lane, terms = link.ledger.lanes[ME], link.terms
     if link.name in world.suspended:
-        raise IntertieError("PEERING_SUSPENDED", f"The peering with {link.peer.grid} takes no new orders.")
+        raise IntertieError("PEERING_SUSPENDED", suspended_with(world, link))
     if lane.gross + max_charge > terms.credit_limit[ME]:
         raise IntertieError(
             "CREDIT_LIMIT",

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -14,6 +15,11 @@ from intertie.keys import PrivateKey
 FILES = ("root.pem", "signing.pem", "tls.pem", "tls.der", "secret")
 PREVIOUS = ("tls-previous.pem", "tls-previous.der")
 """Key and certificate before the last rotation, if it changed them."""
+SECRET_BYTES: Final = 32
+ADVICE: Final = (
+    "restore it from a backup of this directory; without one, this grid is lost: begin a new one in another directory "
+    "(intertie init)."
+)
 KeyPair = tuple[bytes, bytes]
 """P-256 private key (PEM), certificate (DER)."""
 
@@ -28,7 +34,7 @@ class Identity(Struct, frozen=True):
     certificate: bytes
     """DER."""
     secret: bytes
-    """32 bytes: hop ids, nonces, blinded account names."""
+    """SECRET_BYTES: hop ids, nonces, blinded account names."""
     previous: KeyPair | None = None
     """Key and certificate before the last rotation: overlap with the present ones."""
 
@@ -46,9 +52,11 @@ def create(
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     if any((folder / name).exists() for name in FILES):
-        raise IntertieError("INVALID_ARGUMENT", f"{folder} holds keys already; they are never overwritten.")
+        raise IntertieError(
+            "INVALID_ARGUMENT", f"{folder} holds keys already, which are never overwritten: choose another directory."
+        )
     key, certificate = make_certificate(grid, datetime.datetime.now(datetime.UTC))
-    made = Identity(PrivateKey.generate(), PrivateKey.generate(), key, certificate, secrets.token_bytes(32))
+    made = Identity(PrivateKey.generate(), PrivateKey.generate(), key, certificate, secrets.token_bytes(SECRET_BYTES))
     for name, data in made.files().items():
         write(folder / name, data)
     return load(folder)
@@ -64,11 +72,24 @@ def write(path: Path, data: bytes) -> None:
 
 
 def load(folder: Path) -> Identity:
-    """Read the keys of `folder`. Raises: IntertieError NOT_FOUND naming what is missing."""
-    try:
-        root, signing, key, certificate, secret = ((folder / name).read_bytes() for name in FILES)
-    except FileNotFoundError as error:
-        raise IntertieError("NOT_FOUND", f"{error.filename} is missing: run intertie init first.") from error
+    """Read the keys of `folder`.
+
+    Raises: IntertieError NOT_FOUND naming all that is missing, INVALID_ARGUMENT naming a file that holds none; OSError.
+    """
+    missing = [name for name in FILES if not (folder / name).exists()]
+    if missing:
+        raise IntertieError("NOT_FOUND", f"{folder} lacks {', '.join(missing)}: {ADVICE}")
+    root, signing, key, certificate, secret = ((folder / name).read_bytes() for name in FILES)
+    if len(secret) != SECRET_BYTES:
+        message = f"{folder / FILES[-1]} has {len(secret)} bytes, not the {SECRET_BYTES} that were made: {ADVICE}"
+        raise IntertieError("INVALID_ARGUMENT", message)
     old_key, old_certificate = (folder / name for name in PREVIOUS)
     previous = (old_key.read_bytes(), old_certificate.read_bytes()) if old_certificate.exists() else None
-    return Identity(PrivateKey.from_pem(root), PrivateKey.from_pem(signing), key, certificate, secret, previous)
+    return Identity(_key(folder / FILES[0], root), _key(folder / FILES[1], signing), key, certificate, secret, previous)
+
+
+def _key(path: Path, data: bytes) -> PrivateKey:
+    try:
+        return PrivateKey.from_pem(data)
+    except IntertieError as error:
+        raise IntertieError(error.reason, f"{path}: {error.message} Here: {ADVICE}") from None

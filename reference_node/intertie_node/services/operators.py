@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from intertie.amounts import check_amount
 from intertie.descriptors import verify_chain, verify_history
 from intertie.errors import IntertieError
 from intertie.names import is_address
@@ -132,23 +133,51 @@ class OperatorDesk:
     async def propose(self, request: api.ProposeRequest) -> api.ProposalView:
         """Propose a peering to the grid with the given fingerprint.
 
-        Raises: IntertieError INVALID_ARGUMENT, and what `PeeringDesk.offer_peering` raises.
+        Raises: IntertieError INVALID_ARGUMENT, also for this grid itself, AMOUNT_INVALID, and what
+        `PeeringDesk.offer_peering` raises.
         """
         if not is_address(request.address):
             raise IntertieError("INVALID_ARGUMENT", f"{request.address[:300]!r} is not host:port.", field="address")
+        fingerprint = unhex(request.fingerprint)
+        if fingerprint == self._world.fingerprint:
+            message = f"{request.address} is this grid itself, {self._world.own.grid}: it has no peering with itself."
+            raise IntertieError("INVALID_ARGUMENT", message, field="address")
         terms = views.offered(request, self._node.defaults)
-        stored = await self._node.peerings.offer_peering(request.address, unhex(request.fingerprint), terms)
+        for amount in (
+            terms.our_credit_limit,
+            terms.their_credit_limit,
+            terms.our_max_unagreed,
+            terms.their_max_unagreed,
+        ):
+            check_amount(amount)
+        stored = await self._node.peerings.offer_peering(request.address, fingerprint, terms)
         return self._proposal(stored)
 
     async def decide(self, proposal: str, act: str) -> api.ProposalView:
-        """Accept or refuse an incoming proposal. Raises: IntertieError NOT_FOUND."""
+        """Accept or refuse an incoming proposal. Raises: IntertieError NOT_FOUND, INVALID_ARGUMENT for an own one."""
         known = self._node.peerings.proposals.values()
         incoming = {p.digest.hex(): p for p in known if p.direction == INCOMING}
         waiting = {key: p for key, p in incoming.items() if p.state is PeeringState.PROPOSED}
-        found = pick(proposal, waiting) or pick(proposal, incoming)
+        found = pick(proposal, waiting)
+        if found is None:
+            self._refuse_own(proposal)
+            found = pick(proposal, incoming)
         if found is None:
             raise IntertieError("NOT_FOUND", f"No incoming proposal is {proposal[:300]!r}: intertie peer list.")
         return self._proposal(await self._node.peerings.decide(found.digest, PeeringAct(act)))
+
+    def _refuse_own(self, named: str) -> None:
+        """Raises: IntertieError INVALID_ARGUMENT if that is an own proposal, which the other grid decides on."""
+        known = self._node.peerings.proposals.values()
+        own = pick(
+            named, {p.digest.hex(): p for p in known if p.direction != INCOMING and p.state is PeeringState.PROPOSED}
+        )
+        if own is not None:
+            message = (
+                f"The proposal to {own.grid} is this grid's own: the operator of {own.grid} accepts or refuses it. "
+                "Once accepted, intertie peer suspend or terminate ends what it allows."
+            )
+            raise IntertieError("INVALID_ARGUMENT", message, field="proposal")
 
     async def change(self, peering: str, act: str) -> api.PeeringView:
         """Suspend, resume or terminate a peering."""
@@ -234,9 +263,15 @@ class OperatorDesk:
         return views.trial_balances(self._world)
 
     async def credit(self, request: api.CreditRequest) -> api.CreditView:
-        """Take back part of what was charged for an order of a peer."""
+        """Take back part of what was charged for an order of a peer.
+
+        Raises: IntertieError NOT_FOUND for no order, AMOUNT_INVALID, and what `selling.credit` raises.
+        """
         link, order_seq = self._order(request.order)
-        amount = int(request.amount)
+        amount = check_amount(int(request.amount))
+        if link.ledger.find(THEM, order_seq) is None:
+            message = f"The log of {link.peer.grid} has no order {order_seq}: intertie ledger log shows those it has."
+            raise IntertieError("NOT_FOUND", message)
 
         def step(fx: Any) -> int:
             return selling.credit(self._world, link, order_seq, amount, request.comment, fx)

@@ -137,3 +137,12 @@ def test_format_amount(minor: int, scale: int, text: str) -> None:
 def test_check_amount_refuses(value: int) -> None:
     with pytest.raises(IntertieError, match="AMOUNT_INVALID"):
         amounts.check_amount(value)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(2**63, str(2**63)), (-5, "not -5.")])
+def test_an_amount_out_of_range_is_told_in_decimal(value: int, shown: str) -> None:
+    with pytest.raises(IntertieError) as caught:
+        amounts.check_amount(value)
+    assert shown in caught.value.message
+    with pytest.raises(IntertieError, match="20001 bits"):  # Python refuses to write that out
+        amounts.check_amount(1 << 20_000)

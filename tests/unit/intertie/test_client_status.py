@@ -71,3 +71,9 @@ def test_without_error_info_the_code_decides(data: bytes | None) -> None:
     assert from_rpc_error(rpc_error(grpc.StatusCode.UNAUTHENTICATED, "", data)).reason == "UNAUTHENTICATED"
     error = from_rpc_error(rpc_error(grpc.StatusCode.DATA_LOSS, "x" * 5000, data))
     assert error.reason == "INTERNAL" and "DATA_LOSS" in error.message and len(error.message) < 1024
+
+
+def test_what_grpc_would_not_carry_is_too_large_and_the_node_not_busy() -> None:
+    details = "CLIENT: Sent message larger than max (20000121 vs. 4194304)"
+    assert from_rpc_error(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, details)).reason == "PAYLOAD_TOO_LARGE"
+    assert from_rpc_error(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, "quota")).reason == "NODE_BUSY"

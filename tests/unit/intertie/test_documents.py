@@ -109,6 +109,13 @@ def changed(terms: agreements.Terms, **changes: object) -> agreements.Terms:
     return msgspec.structs.replace(terms, **changes)
 
 
+@pytest.mark.parametrize("field", ["credit_limit", "max_unagreed"])
+def test_an_amount_that_no_agreement_can_state_is_refused(field: str) -> None:
+    agreements.propose(changed(TERMS, proposer=msgspec.structs.replace(TERMS.proposer, **{field: 2**63 - 1})), SIGNER)
+    with pytest.raises(IntertieError, match="AMOUNT_INVALID"):
+        agreements.propose(changed(TERMS, acceptor=msgspec.structs.replace(TERMS.acceptor, **{field: 2**63})), SIGNER)
+
+
 def test_an_agreement_keeps_its_bytes_and_names_both_sides() -> None:
     proposal = agreements.propose(TERMS, SIGNER)
     both = agreements.countersign(proposal, NORTH, SOUTH, SOUTH_SIGNER)

@@ -257,3 +257,30 @@ def test_load_leads_with_the_files_name(tmp_path: Path) -> None:
     (table,) = load(path).backend
     assert isinstance(table, RagTable)
     assert table.folder == tmp_path / "docs"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "expected"),
+    [
+        ('loopback = "10.0.0.1:7463"', "listen.loopback", "a loopback address"),
+        ('loopback = "example.com:7463"', "listen.loopback", "a loopback address"),
+        ('public = "127.0.0.1:7461"', "listen.peer", "that of listen.public"),
+        ('http = "0.0.0.0:7460"', "listen.http", "that of listen.public"),
+    ],
+)
+def test_faces_that_cannot_listen_are_named(text: str, path: str, expected: str) -> None:
+    found = error(f"[listen]\n{text}\n")
+    assert found.path == path
+    assert expected in found.expected
+
+
+def test_faces_may_share_a_port_of_different_hosts_and_the_free_one() -> None:
+    read('[listen]\npublic = "127.0.0.1:7461"\npeer = "127.0.0.2:7461"\n')
+    read('[listen]\nloopback = "127.0.0.1:0"\nhttp = "127.0.0.1:0"\n')
+
+
+def test_an_error_of_the_whole_file_names_no_field() -> None:
+    with pytest.raises(ConfigError) as caught:
+        decode("= 1")
+    assert caught.value.metadata == {}
+    assert error("[nonsense]").metadata == {"field": "nonsense"}

@@ -8,6 +8,7 @@ from tests.kit.worlds import SimNode
 
 from intertie.registry import ERRORS
 from intertie_node.core.catalog import KnownOffer
+from intertie_node.core.placing import out_of_reach
 
 
 @pytest.fixture
@@ -46,6 +47,21 @@ def test_an_order_that_meets_the_link_down_is_rejected_as_temporary(line: Line) 
     line.cut(line.hub, line.south)
     assert listener.outcome is not None
     assert listener.outcome.problem.reason == "PEER_UNAVAILABLE"
+
+
+def test_what_lies_behind_a_suspended_peering_is_named_so(line: Line) -> None:
+    world = line.north.world
+    (link,) = (link.name for link in world.links.values() if link.peer.grid == "hub.example")
+    known = world.catalog.find(ECHO)
+    world.suspended.add(link)
+    world.ways.clear()
+    assert line.refusal(line.north) == "PEER_UNAVAILABLE"
+    assert "intertie peer resume hub.example" in out_of_reach(world, known).message
+    world.suspended.discard(link)
+    world.ways.clear()
+    assert line.refusal(line.north) == ""
+    line.cut(line.north, line.hub)
+    assert "resume" not in out_of_reach(world, known).message
 
 
 @pytest.mark.parametrize("times", [1, 2])
