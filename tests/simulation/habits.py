@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tests.kit import misdeeds
+from tests.kit import misdeeds, misdeeds_of_charges, misdeeds_of_orders
 from tests.kit.rogue import K
 from tests.simulation.runs import TOKEN
 
@@ -30,7 +30,7 @@ RAISED = 6
 
 
 def _overcharge(grid: HostileGrid, face: Face, seq: int) -> None:
-    deed = grid.rng.choice(list(misdeeds.VOID_CHARGES.values()))
+    deed = grid.rng.choice(list(misdeeds_of_charges.VOID_CHARGES.values()))
     deed.act(face, seq)
 
 
@@ -42,7 +42,7 @@ def _charge_twice(grid: HostileGrid, face: Face, seq: int) -> None:
     if grid.rng.random() < 0.3:
         _stop_and_ask(face, seq)
         return
-    grid.rng.choice(list(misdeeds.AFTER_END.values())).act(face, seq)
+    grid.rng.choice(list(misdeeds_of_charges.AFTER_END.values())).act(face, seq)
 
 
 def _stop_and_ask(face: Face, seq: int) -> None:
@@ -57,7 +57,7 @@ def _forge(grid: HostileGrid, face: Face, seq: int) -> None:
     if grid.rng.random() < 0.3:
         grid.later(face, grid.rng.choice((20, 700, 2_000)), lambda: _forge_an_end(grid, face, seq))
     else:
-        grid.rng.choice(list(misdeeds.UNPROVEN_CHARGES.values())).act(face, seq)
+        grid.rng.choice(list(misdeeds_of_charges.UNPROVEN_CHARGES.values())).act(face, seq)
 
 
 def _forge_an_end(grid: HostileGrid, face: Face, seq: int) -> None:
@@ -129,7 +129,7 @@ def _flood(grid: HostileGrid, face: Face) -> None:
     for number in range(40):
         event = Event(order_seq=number, number=number, chunk={"payload": {"data": b"x" * 500}})  # type: ignore[arg-type]
         face.send(lk.Frame(ping=number, events=[event] * 5).SerializeToString())
-    for entry, _ in list(misdeeds.VOID_ENTRIES.values())[: grid.rng.randrange(20)]:
+    for entry, _ in list(misdeeds_of_orders.VOID_ENTRIES.values())[: grid.rng.randrange(20)]:
         made = pb.Entry()
         made.CopyFrom(entry)
         made.seen, made.at = face.pair.logs[THEM].seq, max(face.now(), face.pair.logs[0].at)
@@ -193,9 +193,9 @@ def _misorder(grid: HostileGrid, face: Face) -> None:
     """Orders that cannot be served, or are void."""
     offer = grid.known(face)
     if grid.rng.random() < 0.5:
-        grid.rng.choice(list(misdeeds.ORDERS.values())).act(face, offer)
+        grid.rng.choice(list(misdeeds_of_orders.ORDERS.values())).act(face, offer)
     else:
-        made = grid.rng.choice(list(misdeeds.VOID_ORDERS.values()))(face, offer)
+        made = grid.rng.choice(list(misdeeds_of_orders.VOID_ORDERS.values()))(face, offer)
         face.write(K.ENTRY_KIND_ORDER, order=made.order)
         face.say()
 
