@@ -60,7 +60,7 @@ format: $(STAMP) ## Rewrite the Python files in the project's style
 check: check-proto check-rfcs lint-proto lint ## All static checks
 
 test: $(STAMP) ## Run the tests (ARGS="-k name" narrows, JOBS=4 widens)
-	$(BIN)/python -m pytest -n $(JOBS) tests --ignore=tests/bench --ignore=tests/vendor $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests --ignore=tests/bench --ignore=tests/vendor $(ARGS)
 
 selftest: $(STAMP) ## Judge the conformance suite: honest grid, mutants, liars (ARGS="--only IT-LNK")
 	@mkdir -p build
