@@ -51,9 +51,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     event_credit: int = 64 * 1024
     max_timeout_ms: int = 3_600_000
     max_invocations: int = 16_384
+    """Most invocations in memory; consumers' new ones are refused beyond. Those of peers: `Limits.orders`."""
     account_invocations: int = 8_192
     """Most of them that one account may have, so that none takes every place."""
-    """Most invocations in memory; consumers' new ones are refused beyond. Those of peers: `Limits.orders`."""
     grace_ms: int = 2_000
     """How long after a deadline an outcome may still arrive before OUTCOME_UNKNOWN is reported."""
 
@@ -189,10 +189,16 @@ class World:
             self._leaving.append(inv)
             return
         if self.invocations.pop(inv.key, None) is not None:
-            self.places[inv.spec.caller] -= 1
+            self._leave(inv.spec.caller)
         for party in (inv.source, inv.sink):
             if party is not None and party.order is not None:
                 self.orders.pop(party.order, None)
+
+    def _leave(self, caller: str) -> None:
+        """Give a caller's place back; one without any is not counted: each order of a peer is a caller of its own."""
+        self.places[caller] -= 1
+        if not self.places[caller]:
+            del self.places[caller]
 
     def flush_rows(self, fx: Effects) -> None:
         """Write the rows of changed invocations and of the books."""

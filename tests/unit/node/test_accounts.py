@@ -47,6 +47,22 @@ def test_places_are_free_again_after_the_end_and_counted_anew_after_a_restart() 
     assert again.refused == ""
 
 
+def test_who_has_no_place_any_more_is_not_counted() -> None:
+    """Each order of a peer is a caller of its own: they would add up without end."""
+    net = Network()
+    north, south = net.add("north.example"), net.add("south.example")
+    net.peer(north, south)
+    net.start()
+    north.open_account("alice", 10**6)
+    for _ in range(MOST):
+        north.invoke("south.example/echo")
+    net.run()
+    net.wait(120_000)
+    assert not north.world.invocations
+    assert not south.world.invocations
+    assert (dict(north.world.places), dict(south.world.places)) == ({}, {})
+
+
 def test_a_revoked_account_begins_nothing_and_what_runs_goes_on() -> None:
     net, node = crowded()
     first = node.invoke("echo")
