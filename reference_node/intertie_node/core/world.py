@@ -170,8 +170,9 @@ class World:
 
     def keep(self, inv: Invocation) -> None:
         """Hold an invocation in memory."""
+        if inv.key not in self.invocations:
+            self.places[inv.spec.caller] += 1
         self.invocations[inv.key] = inv
-        self.places[inv.spec.caller] += 1
 
     def touch(self, inv: Invocation) -> None:
         """Have the invocation's row written at the end of the batch."""
