@@ -16,7 +16,6 @@ from intertie_conformance.roles.peer import Peer
 from intertie_conformance.stage import Stage
 from intertie_conformance.verdicts import fail
 from intertie_conformance.wire.amounts import INT64_MAX
-from intertie_conformance.wire.build import entry
 
 K = pb.EntryKind
 CRITICAL: Final = (0, 12, 13, 14, 15, 16, 17, 99, 127)
@@ -230,7 +229,7 @@ async def order_fields(stage: Stage) -> None:
         await peer.expect_refused(seq, "ORDER_INVALID")
     at = max(now_ms(), peer.logs.at[ME])
     order, data = await ordering.make_order(peer, "echo", {}, deadline=at + peer.terms.max_hold_ms)
-    longest = peer.write(entry(K.ENTRY_KIND_ORDER, order=order), data)
+    longest = peer.put(K.ENTRY_KIND_ORDER, at=at, input=data, order=order)
     peer.flush()
     await ordering.expect_charged(peer, longest)
 

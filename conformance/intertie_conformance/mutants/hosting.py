@@ -100,7 +100,7 @@ class LateDeadlines(Rules):
 
 @mutant("IT-CNF-043")
 class DialsLate(Rules):
-    """Looks every seven seconds whether a link is down."""
+    """Looks every twelve seconds whether a link is down."""
 
     def redials_after_s(self) -> float:
-        return 7.0
+        return 12.0

@@ -150,12 +150,17 @@ class Peer(SuiteLink):
             self.spoiled = True
         return made
 
-    def put(self, kind: int, *, seen: int | None = None, at: int | None = None, **body: Any) -> int:
-        """Write an entry of any kind, with any `seen` and `at`; returns its seq. It goes out with the next frame."""
+    def put(
+        self, kind: int, *, seen: int | None = None, at: int | None = None, input: bytes = b"", **body: Any
+    ) -> int:
+        """Write an entry of any kind, with any `seen` and `at`, an order with its input; returns its seq.
+
+        It goes out with the next frame.
+        """
         entry = pb.Entry(kind=kind, **body)  # type: ignore[arg-type]
         entry.seen = max(self.logs.seen[ME], self.logs.seq(THEM)) if seen is None else seen
         entry.at = max(now_ms(), self.logs.at[ME]) if at is None else at
-        return self.put_bytes(entry.SerializeToString())
+        return self.put_bytes(entry.SerializeToString(), input)
 
     def put_bytes(self, data: bytes, input: bytes = b"") -> int:
         """Write exact bytes as an entry, an order with its input."""
