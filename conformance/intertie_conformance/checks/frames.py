@@ -22,10 +22,10 @@ from intertie_conformance.wire.build import entry, size_of
 K = pb.EntryKind
 
 
-def tariff(peer: Peer, **fields: int) -> int:
+def tariff(peer: Peer, seen: int | None = None, at: int | None = None) -> int:
     """Write an entry that is sound and of no consequence; returns its seq."""
     body = pb.Tariff(origin=peer.me.fingerprint, markup_num=1, markup_den=1, expires_at=now_ms() + HOUR_MS)
-    return peer.put(K.ENTRY_KIND_TARIFF, tariff=body, **fields)
+    return peer.put(K.ENTRY_KIND_TARIFF, seen=seen, at=at, tariff=body)
 
 
 @check("IT-LNK-075", role="honest peer")

@@ -150,9 +150,7 @@ class Peer(SuiteLink):
             self.spoiled = True
         return made
 
-    def put(
-        self, kind: int, *, seen: int | None = None, at: int | None = None, input: bytes = b"", **body: Any
-    ) -> int:
+    def put(self, kind: int, *, seen: int | None = None, at: int | None = None, input: bytes = b"", **body: Any) -> int:
         """Write an entry of any kind, with any `seen` and `at`, an order with its input; returns its seq.
 
         It goes out with the next frame.
