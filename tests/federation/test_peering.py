@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 from tests.kit.live import TERMS, LiveNode, peer, until
 
 from intertie.errors import IntertieError
 from intertie.v1 import directory_pb2 as dr
-from intertie_node.app import Node
+from intertie_node.adapters.grpc.tls import make_certificate
+from intertie_node.adapters.storage import SqliteStore
+from intertie_node.app import DATABASE, Node
 from intertie_node.core.opening import Phase
 from intertie_node.core.peering import PeeringAct, PeeringState
-from intertie_node.services import peerings
+from intertie_node.services import describing, peerings
+from intertie_node.services.clock import wall_clock
 from intertie_node.services.peerings import Offered, Proposal
+from intertie_node.services.rotation import Chosen, rotate
 from intertie_node.services.waiting import durable
 
 Pair = tuple[LiveNode, LiveNode]
@@ -36,6 +41,15 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
             await node.stop()
 
 
+@pytest_asyncio.fixture
+async def namesake(tmp_path: Path) -> AsyncIterator[LiveNode]:
+    """Another grid that calls itself south."""
+    node = LiveNode("south.example", tmp_path / "other")
+    await node.start()
+    yield node
+    await node.stop()
+
+
 class KilledError(Exception):
     """The process has died."""
 
@@ -46,6 +60,13 @@ async def _proposed(pair: Pair, **terms: Any) -> Proposal:
     proposal = await north.node.peerings.offer_peering(south.public, None, Offered(**{**TERMS, **terms}))
     await until("the proposal arrives", lambda: proposal.digest in south.node.peerings.proposals)
     return proposal
+
+
+def _rotate_certificate(node: LiveNode) -> None:
+    """Give a node that does not run a new certificate, stated by its next descriptor version."""
+    folder, stated = node.node.folder, describing.facts(node.node.config)
+    with closing(SqliteStore(folder / DATABASE)) as store:
+        rotate(folder / "keys", store, stated, Chosen(certificate=True), make_certificate, wall_clock())
 
 
 async def _dies_after_deciding(node: LiveNode) -> None:
@@ -80,7 +101,7 @@ async def test_an_accepted_peering_outlives_a_crash_at_its_commit(pair: Pair, wh
         assert node.node.peerings.proposals[proposal.digest].state is PeeringState.ACTIVE
 
 
-ACCEPT, REFUSE = PeeringAct.ACCEPT, PeeringAct.REFUSE
+ACCEPT, REFUSE, WITHDRAW = PeeringAct.ACCEPT, PeeringAct.REFUSE, PeeringAct.WITHDRAW
 
 
 @pytest.mark.parametrize("acts", [(ACCEPT, ACCEPT, REFUSE), (REFUSE, ACCEPT)])
@@ -98,6 +119,71 @@ async def test_of_two_decisions_at_once_the_first_counts(pair: Pair, acts: tuple
     await until("the proposer hears it", lambda: own.proposals[proposal.digest].state is state)
     for node in (north, south):
         assert len(node.node.peerings.states) == (state is PeeringState.ACTIVE)
+
+
+async def test_a_withdrawn_proposal_makes_no_peering(pair: Pair) -> None:
+    north, south = pair
+    proposal = await _proposed(pair)
+    withdrawn = await north.node.peerings.decide(proposal.digest, WITHDRAW)
+    assert withdrawn.state is PeeringState.WITHDRAWN
+    await until("nobody asks any more", lambda: not north.node.peerings._tasks)
+    await south.node.peerings.decide(proposal.digest, ACCEPT)
+    await north.stop()
+    await north.start_again()
+    desk = north.node.peerings
+    assert desk.proposals[proposal.digest].state is PeeringState.WITHDRAWN
+    assert not desk._tasks
+    assert not north.node.world.links
+    with pytest.raises(IntertieError, match="INVALID_ARGUMENT"):
+        await desk.decide(proposal.digest, WITHDRAW)
+
+
+async def test_a_proposal_is_withdrawn_once_though_its_answer_is_on_the_way(pair: Pair) -> None:
+    north, south = pair
+    proposal = await _proposed(pair)
+    desk = north.node.peerings
+    countersigned = await south.node.peerings.decide(proposal.digest, ACCEPT)
+    accepted = structs.replace(proposal, state=PeeringState.ACTIVE, agreement=countersigned.agreement)
+    withdrawing = asyncio.create_task(desk.decide(proposal.digest, WITHDRAW))
+    await asyncio.sleep(0)
+    await durable(north.node.engine.submit, lambda fx: desk._hear(accepted, fx))
+    assert (await withdrawing).state is PeeringState.WITHDRAWN
+    assert not north.node.world.links
+
+
+async def test_each_side_decides_in_its_own_way(pair: Pair) -> None:
+    north, south = pair
+    proposal = await _proposed(pair)
+    for node, act in ((north, ACCEPT), (north, REFUSE), (south, WITHDRAW)):
+        with pytest.raises(IntertieError, match="NOT_FOUND"):
+            await node.node.peerings.decide(proposal.digest, act)
+
+
+async def test_of_two_grids_with_one_name_the_first_accepted_keeps_it(pair: Pair, namesake: LiveNode) -> None:
+    """IT-PEE-029."""
+    north, south = pair
+    proposals = [await _proposed((proposer, north)) for proposer in (south, namesake)]
+    desk = north.node.peerings
+    await desk.decide(proposals[0].digest, ACCEPT)
+    with pytest.raises(IntertieError, match="DESCRIPTOR_INVALID"):
+        await desk.decide(proposals[1].digest, ACCEPT)
+    assert [link.peer.fingerprint for link in north.node.world.links.values()] == [south.node.world.fingerprint]
+    assert desk.proposals[proposals[1].digest].state is PeeringState.PROPOSED
+    await desk.decide(proposals[1].digest, REFUSE)
+
+
+async def test_a_second_peering_keeps_the_chain_that_the_first_has_brought(pair: Pair) -> None:
+    north, south = pair
+    await peer(north, south)
+    proposal = await _proposed(pair, our_credit_limit=5)
+    await north.stop()
+    _rotate_certificate(north)
+    await north.start_again()
+    fingerprint = north.node.world.fingerprint
+    await until("the chain arrives", lambda: south.node.world.executors[fingerprint].version == 2)
+    await south.node.peerings.decide(proposal.digest, ACCEPT)
+    assert south.node.world.executors[fingerprint].version == 2
+    assert [link.peer.descriptor.version for link in south.node.world.links.values()] == [2, 2]
 
 
 async def test_of_two_changes_at_once_the_second_meets_the_state_after_the_first(pair: Pair) -> None:

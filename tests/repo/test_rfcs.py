@@ -185,7 +185,7 @@ def test_an_example_that_does_not_decode_is_found() -> None:
     [
         ("0007", "| OPEN | raise grant |", "| OPEN | late grant |"),
         ("0005", "nothing → opening | check the Open", "nothing → open | check the Open"),
-        ("0006", "| ACTIVE | – | – | SUSPENDED |", "| ACTIVE | – | – | TERMINATED |"),
+        ("0006", "| ACTIVE | – | – | – | SUSPENDED |", "| ACTIVE | – | – | – | TERMINATED |"),
         (
             "0007",
             "| EXPIRED | void ORDER_ENDED | void ORDER_ENDED |",

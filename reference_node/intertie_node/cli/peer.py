@@ -1,7 +1,7 @@
 """`intertie peer`: proposing, accepting and ending peerings."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from intertie_node.operator_api import LaneView, Page, PeeringView, ProposalView
 
 app = group("Peerings with other grids, and their links.\n\nExample: intertie peer list --dir north")
+_DECIDED: Final = {
+    "accept": "accepted the proposal of {grid}",
+    "refuse": "refused the proposal of {grid}",
+    "withdraw": "withdrew the proposal to {grid}",
+}
 Which = Annotated[str, typer.Argument(help="The grid's name, or the first digits of its genesis or digest.")]
 
 
@@ -134,7 +139,7 @@ def _decided(node: "NodeClient", which: str, act: str, as_json: bool) -> None:
     if as_json:
         show_json(decided)
     else:
-        print(f"{'accepted' if act == 'accept' else 'refused'} the proposal of {decided.grid}")
+        print(_DECIDED[act].format(grid=decided.grid))
 
 
 @app.command("refuse")
@@ -146,6 +151,17 @@ def refuse(which: Which, folder: NodeDir, as_json: JsonFlag = False) -> None:
     from intertie_node.cli.node_client import NodeClient, part
 
     _decided(NodeClient(folder), part(which), "refuse", as_json)
+
+
+@app.command("withdraw")
+def withdraw(which: Which, folder: NodeDir, as_json: JsonFlag = False) -> None:
+    """Take an own proposal back that waits. What the other grid's operator has accepted already is a peering.
+
+    Example: intertie peer withdraw south.example --dir north
+    """
+    from intertie_node.cli.node_client import NodeClient, part
+
+    _decided(NodeClient(folder), part(which), "withdraw", as_json)
 
 
 @app.command("list")

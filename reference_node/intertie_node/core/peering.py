@@ -16,6 +16,7 @@ class PeeringState(IntEnum):
     SUSPENDED = 3
     TERMINATED = 4
     REFUSED = 5
+    WITHDRAWN = 6
 
 
 class PeeringAct(Enum):
@@ -23,6 +24,7 @@ class PeeringAct(Enum):
 
     ACCEPT = "accept"
     REFUSE = "refuse"
+    WITHDRAW = "withdraw"
     SUSPEND = "suspend"
     RESUME = "resume"
     TERMINATE = "terminate"
@@ -32,20 +34,23 @@ _P, _A = PeeringState, PeeringAct
 PEERING_TABLE: Mapping[tuple[PeeringState, PeeringAct], PeeringState | None] = {
     (_P.PROPOSED, _A.ACCEPT): _P.ACTIVE,
     (_P.PROPOSED, _A.REFUSE): _P.REFUSED,
+    (_P.PROPOSED, _A.WITHDRAW): _P.WITHDRAWN,
     (_P.PROPOSED, _A.SUSPEND): None,
     (_P.PROPOSED, _A.RESUME): None,
     (_P.PROPOSED, _A.TERMINATE): None,
     (_P.ACTIVE, _A.ACCEPT): None,
     (_P.ACTIVE, _A.REFUSE): None,
+    (_P.ACTIVE, _A.WITHDRAW): None,
     (_P.ACTIVE, _A.SUSPEND): _P.SUSPENDED,
     (_P.ACTIVE, _A.RESUME): None,
     (_P.ACTIVE, _A.TERMINATE): _P.TERMINATED,
     (_P.SUSPENDED, _A.ACCEPT): None,
     (_P.SUSPENDED, _A.REFUSE): None,
+    (_P.SUSPENDED, _A.WITHDRAW): None,
     (_P.SUSPENDED, _A.SUSPEND): None,
     (_P.SUSPENDED, _A.RESUME): _P.ACTIVE,
     (_P.SUSPENDED, _A.TERMINATE): _P.TERMINATED,
-    **{(state, act): None for state in (_P.TERMINATED, _P.REFUSED) for act in PeeringAct},
+    **{(state, act): None for state in (_P.TERMINATED, _P.REFUSED, _P.WITHDRAWN) for act in PeeringAct},
 }
 """(state, act) → next state, or None where the act is refused."""
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -30,10 +30,17 @@ from intertie_node.services.engine import Engine
 from intertie_node.services.exporting import export_link, make_header
 from intertie_node.services.links import LinkService
 from intertie_node.services.naming import pick, place_in_log, state, unhex
-from intertie_node.services.peerings import INCOMING, Offered, PeeringDesk, Proposal
+from intertie_node.services.peerings import DECIDES, INCOMING, OUTGOING, Offered, PeeringDesk, Proposal
 from intertie_node.services.piping import pieces
 from intertie_node.services.runner import Runner
 from intertie_node.services.waiting import durable
+
+_NOT_SO: Mapping[int, str] = {
+    INCOMING: "The proposal is {grid}'s: intertie peer accept or refuse decides on it.",
+    OUTGOING: "The proposal to {grid} is this grid's own: the operator of {grid} accepts or refuses it. Until then "
+    "intertie peer withdraw takes it back.",
+}
+"""Direction of a proposal → what to say to an act of the other direction."""
 
 
 class Parts(Struct, frozen=True, kw_only=True):
@@ -154,29 +161,29 @@ class OperatorDesk:
         return self._proposal(stored)
 
     async def decide(self, proposal: str, act: str) -> api.ProposalView:
-        """Accept or refuse an incoming proposal. Raises: IntertieError NOT_FOUND, INVALID_ARGUMENT for an own one."""
-        known = self._node.peerings.proposals.values()
-        incoming = {p.digest.hex(): p for p in known if p.direction == INCOMING}
-        waiting = {key: p for key, p in incoming.items() if p.state is PeeringState.PROPOSED}
-        found = pick(proposal, waiting)
-        if found is None:
-            self._refuse_own(proposal)
-            found = pick(proposal, incoming)
-        if found is None:
-            raise IntertieError("NOT_FOUND", f"No incoming proposal is {proposal[:300]!r}: intertie peer list.")
-        return self._proposal(await self._node.peerings.decide(found.digest, PeeringAct(act)))
+        """Accept or refuse an incoming proposal, or withdraw an own one.
 
-    def _refuse_own(self, named: str) -> None:
-        """Raises: IntertieError INVALID_ARGUMENT if that is an own proposal, which the other grid decides on."""
+        Raises: IntertieError NOT_FOUND, INVALID_ARGUMENT if it is decided or not for this grid to decide so.
+        """
+        wanted = PeeringAct(act)
         known = self._node.peerings.proposals.values()
-        own = pick(
-            named, {p.digest.hex(): p for p in known if p.direction != INCOMING and p.state is PeeringState.PROPOSED}
-        )
-        if own is not None:
-            message = (
-                f"The proposal to {own.grid} is this grid's own: the operator of {own.grid} accepts or refuses it. "
-                "Once accepted, intertie peer suspend or terminate ends what it allows."
-            )
+        meant = {p.digest.hex(): p for p in known if p.direction == DECIDES[wanted]}
+        found = pick(proposal, {key: p for key, p in meant.items() if p.state is PeeringState.PROPOSED})
+        if found is None:
+            self._refuse_other(proposal, wanted)
+            found = pick(proposal, meant)
+        if found is None:
+            message = f"No {views.DIRECTIONS[DECIDES[wanted]]} proposal is {proposal[:300]!r}: intertie peer list."
+            raise IntertieError("NOT_FOUND", message)
+        return self._proposal(await self._node.peerings.decide(found.digest, wanted))
+
+    def _refuse_other(self, named: str, act: PeeringAct) -> None:
+        """Raises: IntertieError INVALID_ARGUMENT if that is a proposal of the other direction, which waits."""
+        known = self._node.peerings.proposals.values()
+        waiting = (p for p in known if p.direction != DECIDES[act] and p.state is PeeringState.PROPOSED)
+        other = pick(named, {p.digest.hex(): p for p in waiting})
+        if other is not None:
+            message = _NOT_SO[other.direction].format(grid=other.grid)
             raise IntertieError("INVALID_ARGUMENT", message, field="proposal")
 
     async def change(self, peering: str, act: str) -> api.PeeringView:

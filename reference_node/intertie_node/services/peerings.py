@@ -32,6 +32,12 @@ from intertie_node.services.waiting import cancelled, durable
 log = logging.getLogger(__name__)
 Submit = Callable[[Callable[[Effects], None]], None]
 INCOMING, OUTGOING = 0, 1
+DECIDES: Mapping[PeeringAct, int] = {
+    PeeringAct.ACCEPT: INCOMING,
+    PeeringAct.REFUSE: INCOMING,
+    PeeringAct.WITHDRAW: OUTGOING,
+}
+"""Act → whose proposals an operator decides on by it."""
 MAX_PENDING = 64
 POLL_S = 0.5
 
@@ -184,14 +190,19 @@ class PeeringDesk:
 
     def _check_pinned(self, peer: VerifiedDescriptor) -> None:
         """Check a descriptor against what is pinned: the own one and those of peers, not what others advertise."""
-        world = self._grid.world
         check_certificates(peer.grid, peer.certificates)
-        pinned = {world.fingerprint, *(link.peer.fingerprint for link in world.links.values())}
-        for known in world.executors.values():
-            if known.fingerprint == peer.fingerprint:
-                check_update(known, peer)
-            elif known.grid == peer.grid and known.fingerprint in pinned:
-                raise IntertieError("DESCRIPTOR_INVALID", f"The name {peer.grid} is pinned to another grid here.")
+        known = self._grid.world.executors.get(peer.fingerprint)
+        if known is not None:
+            check_update(known, peer)
+        self._check_name(peer.fingerprint, peer.grid)
+
+    def _check_name(self, fingerprint: bytes, grid: str) -> None:
+        """Check that a name is not pinned to another grid (IT-PEE-020, step 6; IT-PEE-029)."""
+        world = self._grid.world
+        pinned = {world.own.grid: world.fingerprint}
+        pinned |= {link.peer.grid: link.peer.fingerprint for link in world.links.values()}
+        if pinned.get(grid, fingerprint) != fingerprint:
+            raise IntertieError("DESCRIPTOR_INVALID", f"The name {grid} is pinned to another grid here.")
 
     def _known(self, asked: Proposal, fx: Effects) -> Proposal:
         """A step: the proposal as it is stored, newly if there is room.
@@ -250,9 +261,10 @@ class PeeringDesk:
         return agreements.Party(grid.fingerprint, grid.grid, secrets.token_bytes(16), credit_limit, max_unagreed)
 
     async def decide(self, digest: bytes, act: PeeringAct) -> Proposal:
-        """Accept or refuse an incoming proposal, which nobody has decided before.
+        """Accept or refuse an incoming proposal, or withdraw an own one, which nobody has decided before.
 
-        Raises: IntertieError NOT_FOUND, INVALID_ARGUMENT if it is decided.
+        Raises: IntertieError NOT_FOUND, INVALID_ARGUMENT if it is decided, DESCRIPTOR_INVALID if its name has been
+        pinned to another grid meanwhile.
         """
         decided: Proposal = await durable(self._submit, lambda fx: self._decide(digest, act, fx))
         return decided
@@ -260,8 +272,8 @@ class PeeringDesk:
     def _decide(self, digest: bytes, act: PeeringAct, fx: Effects) -> Proposal:
         """A step: of two decisions at once the first counts, the other finds the proposal decided."""
         proposal = self.proposals.get(digest)
-        if proposal is None or proposal.direction != INCOMING:
-            raise IntertieError("NOT_FOUND", "No incoming proposal has this digest: intertie peer list shows them.")
+        if proposal is None or proposal.direction != DECIDES[act]:
+            raise IntertieError("NOT_FOUND", "No such proposal has this digest: intertie peer list shows them.")
         state, agreement = after(proposal.state, act), proposal.agreement
         if state is PeeringState.ACTIVE:
             world = self._grid.world
@@ -298,11 +310,9 @@ class PeeringDesk:
         request = dr.ProposeRequest(descriptors=self._grid.world.own.descriptors, agreement=proposal.agreement)
         reach = Reach(peer.grid, peer.public_endpoints, peer.certificates)
         delay = POLL_S
-        while True:
+        while self.proposals[proposal.digest].state is PeeringState.PROPOSED:
             try:
-                answer = await self._calls.propose(reach, request)
-                if await self._answered(proposal, peer, answer):
-                    return
+                await self._answered(proposal, peer, await self._calls.propose(reach, request))
             except IntertieError as error:
                 log.info("proposal to %s: %s", peer.grid, error)
                 delay = min(30.0, delay * 1.5)
@@ -311,16 +321,20 @@ class PeeringDesk:
                 delay = min(30.0, delay * 1.5)
             await asyncio.sleep(delay)
 
-    async def _answered(self, proposal: Proposal, peer: VerifiedDescriptor, answer: dr.ProposeResponse) -> bool:
+    async def _answered(self, proposal: Proposal, peer: VerifiedDescriptor, answer: dr.ProposeResponse) -> None:
         act = _ANSWERS.get(answer.state)
         if act is None:
-            return False
+            return
         state, agreement = after(proposal.state, act), proposal.agreement
         if state is PeeringState.ACTIVE:
             agreement = self._countersigned(proposal, peer, answer.agreement)
         decided = msgspec.structs.replace(proposal, state=state, agreement=agreement)
-        await durable(self._submit, lambda fx: self._settle(decided, fx))
-        return True
+        await durable(self._submit, lambda fx: self._hear(decided, fx))
+
+    def _hear(self, decided: Proposal, fx: Effects) -> None:
+        """A step: what the other grid has decided counts unless the proposal was withdrawn before."""
+        if self.proposals[decided.digest].state is PeeringState.PROPOSED:
+            self._settle(decided, fx)
 
     def _countersigned(self, proposal: Proposal, peer: VerifiedDescriptor, answer: bytes) -> bytes:
         """The answer to a proposal, if it is that proposal with the acceptor's signature added (IT-PEE-028).
@@ -339,20 +353,27 @@ class PeeringDesk:
     def _settle(self, proposal: Proposal, fx: Effects) -> Proposal:
         """Keep a decided proposal and the peering that follows from it: both are durable, or neither is.
 
-        Raises: IntertieError AGREEMENT_INVALID if its genesis has been known before (IT-PEE-011).
+        Raises: IntertieError AGREEMENT_INVALID if its genesis has been known before (IT-PEE-011), DESCRIPTOR_INVALID
+        if its name has been pinned to another grid meanwhile (IT-PEE-029).
         """
         if proposal.state is PeeringState.ACTIVE:
+            self._check_name(proposal.fingerprint, proposal.grid)
             genesis = chain.genesis(envelope.peek_unverified(proposal.agreement)[1])
             if genesis.hex() in self.states:
                 raise IntertieError("AGREEMENT_INVALID", "A peering with this genesis is known already.")
             row = PeeringRow(
                 genesis, proposal.fingerprint, proposal.grid, PeeringState.ACTIVE, proposal.agreement,
-                tuple(proposal.descriptors), fx.now,
+                self._latest(proposal), fx.now,
             )  # fmt: skip
             link = self._add(row)
             self.pins.put(link.name, fx)
             fx.reply(lambda link: self._links.keep(link, reach_of(link.peer)), link)
         return self._put(proposal, fx)
+
+    def _latest(self, proposal: Proposal) -> tuple[bytes, ...]:
+        """The longest chain of the proposal's grid: it may be a peer already, and have gone on meanwhile."""
+        known = [row.descriptors for row in self.pins.rows.values() if row.fingerprint == proposal.fingerprint]
+        return max((tuple(proposal.descriptors), *known), key=len)
 
     def _put(self, proposal: Proposal, fx: Effects) -> Proposal:
         row = proposal.row()

@@ -21,9 +21,10 @@ from intertie_node.core.peering import PeeringState, link_terms
 from intertie_node.core.world import World
 from intertie_node.operator_api import Amount
 from intertie_node.services.consumers import stored_status
-from intertie_node.services.peerings import OUTGOING, Offered, Proposal
+from intertie_node.services.peerings import INCOMING, OUTGOING, Offered, Proposal
 
 STATES: Final[dict[int, str]] = {number: name.removeprefix("TASK_STATE_") for name, number in TaskState.items()}
+DIRECTIONS: Final = {INCOMING: "incoming", OUTGOING: "outgoing"}
 
 
 def descriptor(verified: VerifiedDescriptor, chain: Sequence[bytes]) -> api.DescriptorView:
@@ -77,7 +78,7 @@ def proposal(stored: Proposal, own: VerifiedDescriptor) -> api.ProposalView:
     """A proposal of either direction."""
     return api.ProposalView(
         digest=stored.digest.hex(),
-        direction="outgoing" if stored.direction == OUTGOING else "incoming",
+        direction=DIRECTIONS[stored.direction],
         grid=stored.grid,
         fingerprint=stored.fingerprint.hex(),
         state=stored.state.name,

@@ -69,7 +69,7 @@ class AdminFace:
             web.get("/v1/peerings/{name}/export", self._export),
             web.get("/v1/proposals", self._proposals),
             web.post("/v1/proposals", self._propose),
-            web.post("/v1/proposals/{name}/{act:accept|refuse}", self._decide),
+            web.post("/v1/proposals/{name}/{act:accept|refuse|withdraw}", self._decide),
             web.post("/v1/look", self._look),
             web.get("/v1/accounts", self._accounts),
             web.post("/v1/accounts", self._create_token),

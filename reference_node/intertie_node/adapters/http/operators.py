@@ -61,7 +61,7 @@ class Operators(Protocol):
         ...
 
     async def decide(self, proposal: str, act: str) -> ProposalView:
-        """Accept or refuse an incoming proposal. Raises: NOT_FOUND, INVALID_ARGUMENT."""
+        """Accept or refuse an incoming proposal, withdraw an own one. Raises: NOT_FOUND, INVALID_ARGUMENT."""
         ...
 
     async def change(self, peering: str, act: str) -> PeeringView:
