@@ -5,12 +5,13 @@ times milliseconds since the Unix epoch. Amounts are minor units of an asset; JS
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from intertie.errors import IntertieError
+from intertie.paging import Page as Page
 
 T = TypeVar("T")
 SOCKET_NAME: Final = "admin.sock"
@@ -21,13 +22,6 @@ MAX_PAGE: Final = 500
 
 class Amount(int):
     """Minor units; text in JSON, since JSON's numbers are not exact above 2^53."""
-
-
-class Page(Struct, Generic[T], frozen=True):
-    """A page of a list; `next` is the token of the page after it, "" after the last."""
-
-    items: Sequence[T]
-    next: str = ""
 
 
 class Problem(Struct, frozen=True):

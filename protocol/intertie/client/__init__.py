@@ -12,7 +12,9 @@ from intertie.client.client import Client
 from intertie.client.events import Chunk, Ended, Gap, InputRequested, InvocationItem, Progress, StateChanged
 from intertie.client.requests import InvocationOptions, new_id
 from intertie.client.results import CallResult, EnergyReading, InvocationError
+from intertie.client.searching import SearchOptions
 from intertie.client.stream import CallStream
+from intertie.paging import Page
 
 __all__ = [
     "CallResult",
@@ -29,7 +31,9 @@ __all__ = [
     "InvocationOptions",
     "OfferListed",
     "OfferRemoved",
+    "Page",
     "Progress",
+    "SearchOptions",
     "StateChanged",
     "Synced",
     "new_id",

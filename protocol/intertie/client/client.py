@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, Unpack
 
-from intertie.amounts import check_amount
 from intertie.client.catalog import CatalogChange, CatalogWatcher
 from intertie.client.channel import bearer, check_security, check_target, open_channel
 from intertie.client.events import InvocationItem
@@ -17,21 +16,26 @@ from intertie.client.requests import (
     InvocationOptions,
     check_choice,
     check_number,
+    check_size,
     make_invocation,
     make_payload,
     new_id,
 )
 from intertie.client.results import CallResult, InvocationError, check_outcome, conclude
 from intertie.client.retries import with_retries
+from intertie.client.searching import SearchOptions, make_search
 from intertie.client.stream import CallStream
 from intertie.errors import IntertieError
+from intertie.paging import PAGE_SIZE, Page, every
 from intertie.v1 import account_pb2 as account_pb
 from intertie.v1 import catalog_pb2 as catalog_pb
 from intertie.v1 import invocation_pb2 as invocation_pb
+from intertie.v1.account_pb2 import AccountCharge
 from intertie.v1.account_pb2_grpc import AccountServiceStub
-from intertie.v1.catalog_pb2 import ListedOffer, OfferKind
+from intertie.v1.catalog_pb2 import ListedOffer
 from intertie.v1.catalog_pb2_grpc import CatalogServiceStub
 from intertie.v1.event_pb2 import InputReply
+from intertie.v1.invocation_pb2 import InvocationStatus
 from intertie.v1.invocation_pb2_grpc import InvocationServiceStub
 from intertie.v1.task_pb2 import TaskState
 
@@ -44,15 +48,12 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Kind = Literal["agent", "tool", "model", "environment"]
 State = Literal[
     "SUBMITTED", "WORKING", "INPUT_REQUIRED", "AUTH_REQUIRED", "COMPLETED", "FAILED", "CANCELED", "REJECTED"
 ]
 
 ASK_TIMEOUT_S: Final = 15.0
 """How long a question is repeated while the node cannot be reached."""
-PAGE_SIZE: Final = 100
-_MAX_PAGES: Final = 100_000
 
 
 class Client:
@@ -127,36 +128,21 @@ class Client:
 
     # --- catalog
 
-    async def search(
-        self,
-        text: str = "",
-        *,
-        kind: Kind | None = None,
-        unit: str = "",
-        max_price: int = 0,
-        places: Sequence[str] = (),
-        origin: str = "",
-    ) -> AsyncGenerator[ListedOffer]:
+    def search(self, text: str = "", **options: Unpack[SearchOptions]) -> AsyncGenerator[ListedOffer]:
         """Yield offers, best first, fetching pages as they are needed.
 
-        `text` are words of name, description and tags; `unit` one that is priced; `max_price` in minor units
-        bounds one order plus one atom of each unit (0: no limit); `places` are ISO 3166 codes; `origin` is a
-        grid's name. Raises INVALID_ARGUMENT for a kind that there is not, AMOUNT_INVALID.
+        `text` are words of name, description and tags. Raises INVALID_ARGUMENT for a kind that there is not,
+        AMOUNT_INVALID.
         """
-        request = catalog_pb.SearchRequest(
-            text=text, unit=unit, max_price=check_amount(max_price), origin=origin, page_size=PAGE_SIZE
-        )
-        if kind is not None:
-            request.kind = OfferKind.ValueType(check_choice(kind, dict(OfferKind.items()), "OFFER_KIND_", "kind"))
-        if places:
-            request.policy.places.extend(places)
-        for _ in range(_MAX_PAGES):
-            page = await self._ask(self._catalog.Search, request)
-            for offer in page.offers:
-                yield offer
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        return every(lambda after: self.search_page(text, after=after, **options))
+
+    async def search_page(
+        self, text: str = "", *, after: str = "", size: int = PAGE_SIZE, **options: Unpack[SearchOptions]
+    ) -> Page[ListedOffer]:
+        """Return at most `size` (1 to 100) offers, `after` the page that named it; raises as `search`."""
+        request = make_search(text, after, size, **options)
+        answer = await self._ask(self._catalog.Search, request)
+        return Page(answer.offers, answer.next_page_token)
 
     async def get_offer(self, ref: str) -> ListedOffer:
         """Return the offer "grid/name"; raises OFFER_UNKNOWN."""
@@ -232,28 +218,27 @@ class Client:
         body = InputReply(request=number, payload=make_payload(reply, media_type), id=reply_id or new_id())
         await self._ask(self._invocations.SendInput, invocation_pb.SendInputRequest(id=id, reply=body))
 
-    async def cancel(self, id: str, comment: str = "") -> invocation_pb.InvocationStatus:
+    async def cancel(self, id: str, comment: str = "") -> InvocationStatus:
         """Ask to stop and return how the invocation stands; its outcome says how it ended."""
         request = invocation_pb.CancelRequest(id=id, comment=comment[:256])
         return (await self._ask(self._invocations.Cancel, request)).status
 
-    async def get(self, id: str) -> invocation_pb.InvocationStatus:
+    async def get(self, id: str) -> InvocationStatus:
         """Return how an invocation stands; raises NOT_FOUND."""
         request = invocation_pb.InvocationServiceGetRequest(id=id)
         return (await self._ask(self._invocations.Get, request)).status
 
-    async def list(self, *states: State) -> AsyncGenerator[invocation_pb.InvocationStatus]:
+    def list(self, *states: State) -> AsyncGenerator[InvocationStatus]:
         """Yield the account's invocations, newest first; only those in `states` if any are named."""
+        return every(lambda after: self.list_page(*states, after=after))
+
+    async def list_page(self, *states: State, after: str = "", size: int = PAGE_SIZE) -> Page[InvocationStatus]:
+        """Return at most `size` (1 to 100) of them, `after` the page that named it."""
         numbers = dict(TaskState.items())
         wanted = [TaskState.ValueType(check_choice(state, numbers, "TASK_STATE_", "states")) for state in states]
-        request = invocation_pb.ListRequest(page_size=PAGE_SIZE, states=wanted)
-        for _ in range(_MAX_PAGES):
-            page = await self._ask(self._invocations.List, request)
-            for status in page.invocations:
-                yield status
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        request = invocation_pb.ListRequest(page_size=check_size(size), page_token=after, states=wanted)
+        answer = await self._ask(self._invocations.List, request)
+        return Page(answer.invocations, answer.next_page_token)
 
     # --- account
 
@@ -261,16 +246,15 @@ class Client:
         """Return budget, reserved and spent amounts in minor units of the account's asset."""
         return await self._ask(self._accounts.GetAccount, account_pb.GetAccountRequest())
 
-    async def charges(self) -> AsyncGenerator[account_pb.AccountCharge]:
+    def charges(self) -> AsyncGenerator[AccountCharge]:
         """Yield what each invocation cost, newest first."""
-        request = account_pb.ListChargesRequest(page_size=PAGE_SIZE)
-        for _ in range(_MAX_PAGES):
-            page = await self._ask(self._accounts.ListCharges, request)
-            for charge in page.charges:
-                yield charge
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        return every(lambda after: self.charges_page(after=after))
+
+    async def charges_page(self, *, after: str = "", size: int = PAGE_SIZE) -> Page[AccountCharge]:
+        """Return at most `size` (1 to 100) of them, `after` the page that named it."""
+        request = account_pb.ListChargesRequest(page_size=check_size(size), page_token=after)
+        answer = await self._ask(self._accounts.ListCharges, request)
+        return Page(answer.charges, answer.next_page_token)
 
     # ---
 

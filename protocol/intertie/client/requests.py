@@ -12,6 +12,7 @@ import uuid_utils
 from intertie.amounts import check_amount
 from intertie.errors import IntertieError
 from intertie.ids import parse_uuid7
+from intertie.paging import PAGE_SIZE
 from intertie.v1.catalog_pb2 import ListedOffer
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.invocation_pb2 import Invocation
@@ -57,6 +58,13 @@ def check_number(number: int, field: str) -> int:
     if not 0 <= number < 1 << 63:
         raise IntertieError("INVALID_ARGUMENT", f"{number} is no number of an event or request.", field=field)
     return number
+
+
+def check_size(size: int) -> int:
+    """Return `size` if a page can have that many items, 1 to 100; raises INVALID_ARGUMENT."""
+    if not 1 <= size <= PAGE_SIZE:
+        raise IntertieError("INVALID_ARGUMENT", f"A page has 1 to {PAGE_SIZE} items, not {size}.", field="size")
+    return size
 
 
 def check_choice(word: str, numbers: Mapping[str, int], prefix: str, field: str) -> int:

@@ -9,6 +9,7 @@ import typer
 from intertie_node.cli.options import After, JsonFlag, Limit, PerhapsDir, Target, TlsRoot, Token, group
 
 if TYPE_CHECKING:
+    from intertie.client import Client
     from intertie.v1.catalog_pb2 import ListedOffer
     from intertie_node.cli.consuming import Reach
     from intertie_node.operator_api import OfferView, Page
@@ -87,7 +88,8 @@ def _search(text: str, reach: Reach, limit: int, after: str, as_json: bool) -> N
     from intertie_node.cli.offering import brief
     from intertie_node.cli.showing import show_json, show_table
 
-    page = _from_operator(text, reach, limit, after) if reach.is_operator else _from_consumer(text, reach, limit, after)
+    look = _as_operator if reach.is_operator else _as_consumer
+    page = look(text, reach, limit, after)
     if as_json:
         show_json(page)
         return
@@ -95,27 +97,32 @@ def _search(text: str, reach: Reach, limit: int, after: str, as_json: bool) -> N
     show_table(columns, map(brief, page.items), empty="no offers", next_page=page.next)
 
 
-def _from_operator(text: str, reach: Reach, limit: int, after: str) -> Page[OfferView]:
+def _as_operator(text: str, reach: Reach, limit: int, after: str) -> Page[OfferView]:
+    from asyncio import run
+
+    from intertie_node.cli.consuming import gathered
     from intertie_node.cli.node_client import NodeClient
     from intertie_node.operator_api import OfferView, Page
 
     assert reach.folder is not None
-    return NodeClient(reach.folder).get("/v1/offers", Page[OfferView], text=text, limit=min(limit, 100), after=after)
+    node = NodeClient(reach.folder)
+
+    async def fetch(after: str, size: int) -> Page[OfferView]:
+        return node.get("/v1/offers", Page[OfferView], text=text, limit=size, after=after)
+
+    return run(gathered(fetch, after, limit))
 
 
-def _from_consumer(text: str, reach: Reach, limit: int, after: str) -> Page[OfferView]:
-    from intertie_node.cli.consuming import ask, first
-    from intertie_node.cli.failing import usage
+def _as_consumer(text: str, reach: Reach, limit: int, after: str) -> Page[OfferView]:
+    from intertie_node.cli.consuming import ask, gathered
     from intertie_node.operator_api import Page
     from intertie_node.services.views import offer
 
-    if after:
-        raise usage("with a token there is no --after: raise --limit", "--after")
+    async def act(client: Client) -> Page[ListedOffer]:
+        return await gathered(lambda after, size: client.search_page(text, after=after, size=size), after, limit)
 
-    async def act(client: Any) -> list[OfferView]:
-        return [offer(item) for item in await first(client.search(text), limit)]
-
-    return Page(ask(reach, act))
+    found = ask(reach, act)
+    return Page([offer(item) for item in found.items], found.next)
 
 
 def call(

@@ -4,14 +4,14 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec import Struct
 
 from intertie.errors import IntertieError
+from intertie.paging import PAGE_SIZE, Page
 from intertie_node.cli.failing import interruptible, usage
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ T = TypeVar("T")
 HEADROOM_BYTES: Final = 64 * 1024
 """For what a message says beside the input."""
 CONNECT_S: Final = 2.0
+MAX_PAGES: Final = 1_000
+"""Pages may be short, yet a node that sends empty ones for ever is left."""
 
 
 class Reach(Struct, frozen=True):
@@ -60,16 +62,16 @@ def ask(reach: Reach, act: Callable[["Client"], Awaitable[T]]) -> T:
         raise
 
 
-async def first(items: AsyncGenerator[T], limit: int) -> list[T]:
-    """The first items; on stderr it is said if there are more."""
+async def gathered(fetch: Callable[[str, int], Awaitable[Page[T]]], after: str, limit: int) -> Page[T]:
+    """Up to `limit` items that follow `after`, of as many pages as these take; `fetch` is given token and size."""
     found: list[T] = []
-    async with aclosing(items):
-        async for item in items:
-            if len(found) == limit:
-                print(f"more than {limit}: raise --limit", file=sys.stderr)
-                break
-            found.append(item)
-    return found
+    for _ in range(MAX_PAGES):
+        page = await fetch(after, min(PAGE_SIZE, limit - len(found)))
+        found += page.items
+        after = page.next
+        if not after or len(found) >= limit:
+            break
+    return Page(found, after)
 
 
 def is_local(target: str) -> bool:

@@ -73,21 +73,22 @@ def _node(reach: Reach, method: str, path: str = "", **query: Any) -> Page[Invoc
 def _own(reach: Reach, states: Sequence[str], account: str, after: str, limit: int) -> Page[InvocationView]:
     from intertie.errors import IntertieError
     from intertie.v1.task_pb2 import TaskState
-    from intertie_node.cli.consuming import ask, first
+    from intertie_node.cli.consuming import ask, gathered
     from intertie_node.cli.failing import usage
     from intertie_node.operator_api import Page
 
-    if account or after:
-        raise usage("with a token there is no --after or --account: raise --limit", "--after, --account")
+    if account:
+        raise usage("only the operator asks by account: leave the token away", "--account")
     wanted = [state.upper() for state in states]
     for name in wanted:
         if f"TASK_STATE_{name}" not in dict(TaskState.items()):
             raise IntertieError("INVALID_ARGUMENT", f"No state is {name}: COMPLETED, WORKING, …", field="state")
 
-    async def act(client: Any) -> list[InvocationView]:
-        return [_view(status) for status in await first(client.list(*wanted), limit)]
+    async def act(client: Any) -> Page[InvocationStatus]:
+        return await gathered(lambda after, size: client.list_page(*wanted, after=after, size=size), after, limit)
 
-    return Page(ask(reach, act))
+    found = ask(reach, act)
+    return Page([_view(status) for status in found.items], found.next)
 
 
 def _view(status: InvocationStatus) -> InvocationView:
