@@ -27,14 +27,13 @@ def _run() -> object:
     except ModuleNotFoundError as error:
         return f"intertie: {error.name} is not installed: pip install 'intertie[node]'"
     try:
-        app()
+        return app(standalone_mode=False) or 0
     except SystemExit as ended:
         return ended.code
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
         return _report(error)
-    return 0
 
 
 def _end_quietly_on_interrupt() -> None:

@@ -1,4 +1,4 @@
-"""How a command fails: what was wrong, where, what to do. Exit status 1; usage errors (2) are the parser's."""
+"""How a command fails: what was wrong, where, what to do. Exit status 1, 2 for a wrong command line."""
 
 import os
 import signal
@@ -15,16 +15,36 @@ TRACE: Final = "INTERTIE_TRACE"
 
 def report(error: Exception, *, as_json: bool) -> int:
     """Say on stderr what went wrong; returns the exit status."""
+    from typer import Abort
+    from typer.exceptions import TyperException
+
+    if isinstance(error, TyperException):
+        return _misused(error, as_json)
+    if isinstance(error, Abort):
+        error = IntertieError("CANCELED", "It was not confirmed: nothing is done.")
     named = as_named(error)
     if as_json:
-        from intertie_node.operator_api import Problem, encode
-
-        print(encode(Problem(named.reason, named.message, named.metadata)).decode(), file=sys.stderr)
+        _say(named)
     else:
         print(f"intertie: {named.reason}: {named.message}", file=sys.stderr)
         for key, value in named.metadata.items():
             print(f"  {key}: {value}", file=sys.stderr)
     return 1
+
+
+def _misused(error: Any, as_json: bool) -> int:
+    """Say what is wrong with a command line: the parser's own words, with the usage unless a program reads them."""
+    if as_json:
+        _say(IntertieError("INVALID_ARGUMENT", error.format_message()))
+    else:
+        error.show()
+    return int(error.exit_code)
+
+
+def _say(named: IntertieError) -> None:
+    from intertie_node.operator_api import Problem, encode
+
+    print(encode(Problem(named.reason, named.message, named.metadata)).decode(), file=sys.stderr)
 
 
 def as_named(error: Exception) -> IntertieError:

@@ -18,8 +18,8 @@ def serve(
 ) -> None:
     """Run the node in the foreground.
 
-    SIGTERM or Ctrl-C lets running work end, at most ten seconds; a second one ends at once. Prints one line
-    "serving …" once it is ready. Logs go to stderr.
+    SIGTERM, Ctrl-C or the end of its terminal lets running work end, at most ten seconds; a second SIGTERM or
+    Ctrl-C ends at once. Prints one line "serving …" once it is ready. Logs go to stderr.
 
     Example: intertie serve north
     """

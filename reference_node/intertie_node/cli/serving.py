@@ -49,7 +49,10 @@ async def _serve(folder: Path, as_json: bool) -> None:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM or SIGINT sets; the second signal ends the process."""
+    """An event that SIGTERM, SIGINT or SIGHUP sets; a second one of the first two ends the process.
+
+    A terminal that closes may send SIGHUP more than once; who ignores it, as nohup does, goes on ignoring it.
+    """
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def heard(number: int) -> None:
@@ -60,6 +63,8 @@ def _stop_on_signals() -> asyncio.Event:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, heard, int(number))
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
     return stop
 
 
