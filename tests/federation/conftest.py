@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.federation.grids import peer_up, serving
+from tests.federation.pair import Pair
 from tests.federation.stage import ECHO, OFFERS, Stage
 from tests.kit.live import LiveNode, peer, until
 
@@ -42,3 +45,12 @@ async def stage(module_stage: Stage) -> AsyncIterator[Stage]:
     await until("nothing runs", lambda: not any(node.node.runner.running for node in nodes))
     await until("nothing is reserved", lambda: module_stage.account.reserved == 0)
     await module_stage.check_calm()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    folder = tmp_path_factory.mktemp("cli")
+    async with serving(folder, "north.example") as north, serving(folder, "south.example") as south:
+        genesis = await peer_up(north, south)
+        yield Pair(north, south, genesis, await north.token("alice", 5_000_000))
+        await asyncio.gather(north.stop(), south.stop())

@@ -23,6 +23,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 from typer.testing import CliRunner
@@ -38,7 +39,9 @@ READY_S: Final = 40.0
 STOP_S: Final = 20.0
 COMMAND_S: Final = 40.0
 POLL_S: Final = 0.05
-_TURNS: Final = asyncio.Semaphore(2)
+AT_ONCE: Final = 2
+_TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]] = WeakKeyDictionary()
+"""Of each event loop, who may run a command: a semaphore that has made somebody wait serves no other loop."""
 FAST: Final[Mapping[str, Any]] = {"peering.max_skew_ms": 1000, "relay.tolerated_outage_ms": 1000}
 """Settings that tests of time need shorter than their defaults."""
 
@@ -88,7 +91,7 @@ async def run(
 
     Raises: TimeoutError after so many seconds; it is then killed.
     """
-    async with _TURNS:
+    async with _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)):
         return await _run((*command, *arguments), env or {}, given, seconds)
 
 

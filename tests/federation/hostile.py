@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from tests.kit.identities import limits
 from tests.kit.live import TERMS, LiveNode, free_ports, now_ms, until
 from tests.kit.rogue import Rogue
-from tests.kit.worlds import limits
 
 from intertie import agreements, descriptors
 from intertie.digests import multihash

@@ -12,12 +12,12 @@ import grpc
 import pytest
 import pytest_asyncio
 from tests.federation.hostile import Hostile
+from tests.kit.identities import make_offer
 from tests.kit.live import Consumer, LiveNode, peer, refused, until
 from tests.kit.misdeeds import FRAMES, OPENS
 from tests.kit.misdeeds_of_charges import AFTER_END, UNPROVEN_CHARGES, VOID_CHARGES
 from tests.kit.misdeeds_of_orders import ORDERS, VOID_ENTRIES
 from tests.kit.rogue import K
-from tests.kit.worlds import make_offer
 
 from intertie.errors import IntertieError
 from intertie.registry import LIMITS

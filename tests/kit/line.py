@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tests.kit.worlds import MemoryStore, Network, SimNode
+from tests.kit.memory_store import MemoryStore
+from tests.kit.network import Network
+from tests.kit.sim_node import SimNode
 
 from intertie.errors import IntertieError
 from intertie.v1.catalog_pb2 import SearchRequest

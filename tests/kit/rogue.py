@@ -2,7 +2,7 @@
 
 `Rogue` is one side of a peering, built on the core's own `LogPair`, without the rules that an honest node keeps
 for itself: it may write void entries, sign lies and answer nothing. It knows no transport: `send` takes exact
-frames, `hear` is given them. Used over memory (`tests.kit.worlds`) and over sockets (`tests.federation.hostile`).
+frames, `hear` is given them. Used over memory (`tests.kit.network`) and over sockets (`tests.federation.hostile`).
 """
 
 from __future__ import annotations

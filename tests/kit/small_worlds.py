@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.kit.identities import Identity
 from tests.kit.line import HOUR_MS
+from tests.kit.network import Network
 from tests.kit.rogue import Rogue
-from tests.kit.worlds import Identity, Network, SimNode
+from tests.kit.sim_node import SimNode
 
 from intertie_node.services.consumers import ConsumerDesk
 

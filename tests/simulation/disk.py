@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import insort
 
-from tests.kit.worlds import MemoryStore
+from tests.kit.memory_store import MemoryStore
 
 from intertie_node.core.effects import Changes
 from intertie_node.ports import TABLES, Row, StoreFailure

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from tests.kit.identities import START, Identity, limits, make_offer
 from tests.kit.rogue import HOUR_MS, K, Rogue
-from tests.kit.worlds import START, Identity, limits, make_offer
 from tests.simulation.habits import INITIATIVE, SERVICE, asking
 from tests.simulation.plan import GridPlan
 from tests.simulation.runs import PRICES, script

@@ -11,7 +11,8 @@ from random import Random
 from typing import Any
 
 import msgspec
-from tests.kit.worlds import SimNode, limits
+from tests.kit.identities import limits
+from tests.kit.sim_node import SimNode
 from tests.simulation.disk import Disk
 from tests.simulation.plan import GridPlan
 from tests.simulation.runs import PRICES, Run

@@ -14,7 +14,8 @@ from random import Random
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from tests.kit.worlds import START, Network
+from tests.kit.identities import START
+from tests.kit.network import Network
 from tests.simulation import ending
 from tests.simulation.consumers import Consumers
 from tests.simulation.coverage import Coverage, kind_name

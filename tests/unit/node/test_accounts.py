@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.kit.worlds import Network, SimNode
+from tests.kit.network import Network
+from tests.kit.sim_node import SimNode
 
 from intertie.v1 import task_pb2 as ts
 

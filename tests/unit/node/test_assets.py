@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tests.kit.line import ECHO, HOUR_MS
-from tests.kit.worlds import Network, SimNode
+from tests.kit.network import Network
+from tests.kit.sim_node import SimNode
 
 from intertie.errors import IntertieError
 from intertie_node.core.ledger import ME

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kit.line import ECHO, Line
-from tests.kit.worlds import Listener, SimNode, echo
+from tests.kit.sim_node import Listener, SimNode, echo
 from tests.unit.node.test_misdeeds import check_books
 
 from intertie.amounts import INT64_MAX

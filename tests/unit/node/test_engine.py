@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.worlds import Network
+from tests.kit.network import Network
 
 from intertie_node.adapters.storage import SqliteStore
 from intertie_node.core.effects import Effects

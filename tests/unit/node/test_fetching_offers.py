@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.kit.identities import make_offer
 from tests.kit.live import until
-from tests.kit.worlds import Network, SimNode, make_offer
+from tests.kit.network import Network
+from tests.kit.sim_node import SimNode
 
 from intertie.digests import multihash
 from intertie.errors import IntertieError

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from tests.kit.line import ECHO, Line
+from tests.kit.network import Network
+from tests.kit.sim_node import is_open
 from tests.kit.small_worlds import served_by, silent
-from tests.kit.worlds import Network, is_open
 
 from intertie.v1.envelope_pb2 import Payload
 from intertie_node.core import consuming, executing

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 from tests.kit.line import ECHO, Line
+from tests.kit.sim_node import Listener
 from tests.kit.small_worlds import desk_of, served_by, silent
-from tests.kit.worlds import Listener
 
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1.envelope_pb2 import Payload

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 
+from tests.kit.sim_node import Listener
 from tests.kit.small_worlds import desk_of, hostile, served_by, silent
-from tests.kit.worlds import Listener
 
 from intertie.v1.envelope_pb2 import Payload
 from intertie_node.core import executing

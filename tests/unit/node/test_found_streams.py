@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from tests.kit.line import Line
 from tests.kit.rogue import K
-from tests.kit.worlds import is_open
+from tests.kit.sim_node import is_open
 from tests.unit.node.test_misdeeds import Scene
 
 from intertie.v1 import link_pb2 as lk

@@ -7,9 +7,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.kit.identities import Identity, make_offer
 from tests.kit.misdeeds import FRAMES, OPENS
+from tests.kit.network import Network
 from tests.kit.rogue import K, Rogue
-from tests.kit.worlds import Identity, Network, SimNode, is_open, make_offer, snapshot
+from tests.kit.sim_node import SimNode, is_open, snapshot
 
 from intertie.registry import ERRORS, LIMITS
 from intertie.v1 import entry_pb2 as pb

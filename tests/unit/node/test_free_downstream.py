@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.kit.identities import make_offer
 from tests.kit.rogue import HOUR_MS, K
-from tests.kit.worlds import make_offer
 from tests.unit.node.test_hostile_relays import Between
 from tests.unit.node.test_misdeeds import MAL
 

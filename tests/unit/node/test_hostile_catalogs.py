@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.kit.identities import make_offer
 from tests.kit.rogue import HOUR_MS, K
-from tests.kit.worlds import Listener, is_open, make_offer
+from tests.kit.sim_node import Listener, is_open
 from tests.unit.node.test_misdeeds import MAL, Scene
 
 from intertie.amounts import INT64_MAX

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.kit.identities import limits, make_offer
+from tests.kit.network import Network
 from tests.kit.rogue import K
-from tests.kit.worlds import Backend, Network, SimNode, is_open, limits, make_offer
+from tests.kit.sim_node import Backend, SimNode, is_open
 from tests.unit.node.test_misdeeds import MAL, Scene, check_books
 
 from intertie.errors import IntertieError

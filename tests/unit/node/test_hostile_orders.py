@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from tests.kit.identities import limits
+from tests.kit.network import Network
 from tests.kit.rogue import K
-from tests.kit.worlds import Network, is_open, limits
+from tests.kit.sim_node import is_open
 from tests.unit.node.test_misdeeds import MAL, Scene
 
 from intertie.v1 import link_pb2 as lk

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.kit.identities import make_offer
+from tests.kit.network import Network
 from tests.kit.rogue import K, Rogue
-from tests.kit.worlds import Network, is_open, make_offer
+from tests.kit.sim_node import is_open
 from tests.unit.node.test_misdeeds import MAL, check_books
 
 from intertie.v1 import link_pb2 as lk

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.kit.identities import Identity, limits, make_offer
 from tests.kit.rogue import HOUR_MS, K
-from tests.kit.worlds import Identity, is_open, limits, make_offer
+from tests.kit.sim_node import is_open
 from tests.unit.node.test_hostile_relays import Between
 from tests.unit.node.test_misdeeds import MAL, Scene
 

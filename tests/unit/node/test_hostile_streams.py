@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.kit.rogue import K
-from tests.kit.worlds import is_open, snapshot
+from tests.kit.sim_node import is_open, snapshot
 from tests.unit.node.test_misdeeds import MAL, Scene
 
 from intertie.v1 import link_pb2 as lk

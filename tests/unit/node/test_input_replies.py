@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from tests.kit.line import ECHO, Line
-from tests.kit.worlds import Listener, SimNode
+from tests.kit.sim_node import Listener, SimNode
 
 from intertie.v1 import task_pb2 as ts
 from intertie.v1.envelope_pb2 import Payload

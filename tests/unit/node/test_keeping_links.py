@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.kit.live import until
-from tests.kit.worlds import Network
+from tests.kit.network import Network
 
 from intertie.errors import IntertieError
 from intertie_node.ports import Reach

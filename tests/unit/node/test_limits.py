@@ -6,8 +6,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.kit.identities import limits
 from tests.kit.line import ECHO
-from tests.kit.worlds import Listener, Network, SimNode, is_open, limits
+from tests.kit.network import Network
+from tests.kit.sim_node import Listener, SimNode, is_open
 
 from intertie.errors import IntertieError
 from intertie.v1 import task_pb2 as ts

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.kit.identities import PRICES, Identity, make_offer
 from tests.kit.misdeeds import FRAMES, OPENS
 from tests.kit.misdeeds_of_charges import AFTER_END, UNPROVEN_CHARGES, VOID_CHARGES
 from tests.kit.misdeeds_of_orders import ORDERS, VOID_ENTRIES, VOID_ORDERS
+from tests.kit.network import Network
 from tests.kit.rogue import K, Rogue
-from tests.kit.worlds import PRICES, Identity, Listener, Network, SimNode, is_open, make_offer, snapshot
+from tests.kit.sim_node import Listener, SimNode, is_open, snapshot
 
 from intertie.registry import ERRORS
 from intertie.v1 import entry_pb2 as pb

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.kit.line import ECHO, HOUR_MS, Line
-from tests.kit.worlds import SimNode
+from tests.kit.sim_node import SimNode
 
 from intertie.registry import ERRORS
 from intertie_node.core.catalog import KnownOffer

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.kit.line import Line
 from tests.kit.rogue import K
-from tests.kit.worlds import Listener, StartWork
+from tests.kit.sim_node import Listener
 from tests.unit.node.test_misdeeds import Scene
 
 from intertie.digests import salted
@@ -18,6 +18,7 @@ from intertie_node.core import executing
 from intertie_node.core.effects import Effects
 from intertie_node.core.ledger import ME, THEM
 from intertie_node.core.sinks import LocalSink, OrderSink, Rate
+from intertie_node.core.work import StartWork
 from intertie_node.core.world import problem
 
 USAGE = {"order": 1}

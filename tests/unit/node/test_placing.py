@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kit.line import ECHO
+from tests.kit.network import Network
 from tests.kit.rogue import K
-from tests.kit.worlds import Listener, Network, SimNode, echo
+from tests.kit.sim_node import Listener, SimNode, echo
 from tests.unit.node.test_misdeeds import Scene, check_books
 
 from intertie.v1 import entry_pb2 as pb

@@ -6,7 +6,9 @@ import copy
 
 import pytest
 from tests.kit.line import ECHO, Line
-from tests.kit.worlds import Listener, MemoryStore, Network, SimNode, echo
+from tests.kit.memory_store import MemoryStore
+from tests.kit.network import Network
+from tests.kit.sim_node import Listener, SimNode, echo
 
 from intertie.v1 import entry_pb2 as pb
 from intertie.v1 import task_pb2 as ts

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.kit.worlds import Network, SimNode, echo
+from tests.kit.network import Network
+from tests.kit.sim_node import SimNode, echo
 
 from intertie.v1 import entry_pb2 as pb
 from intertie_node.core import consuming, link_rows

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.kit.identities import START, Identity
 from tests.kit.line import ECHO, Line
-from tests.kit.worlds import START, Identity, MemoryStore, SimNode, is_open
+from tests.kit.memory_store import MemoryStore
+from tests.kit.sim_node import SimNode, is_open
 from tests.unit.node.test_misdeeds import MAL, Scene
 
 from intertie import descriptors

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tests.kit.line import ECHO
-from tests.kit.worlds import Listener, Network, SimNode, echo
+from tests.kit.network import Network
+from tests.kit.sim_node import Listener, SimNode, echo
 from tests.unit.node.test_misdeeds import check_books
 
 from intertie.v1 import task_pb2 as ts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.kit.line import Line
-from tests.kit.worlds import Listener, SimNode
+from tests.kit.sim_node import Listener, SimNode
 
 from intertie.v1.envelope_pb2 import Payload
 from intertie.v1.event_pb2 import Event, Gap

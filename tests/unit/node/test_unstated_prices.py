@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.kit.identities import make_offer
 from tests.kit.rogue import HOUR_MS, K
-from tests.kit.worlds import make_offer
 from tests.unit.node.test_misdeeds import MAL, Scene
 
 from intertie.errors import IntertieError

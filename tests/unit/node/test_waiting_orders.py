@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.kit.network import Network
 from tests.kit.rogue import K
-from tests.kit.worlds import Network, SimNode
+from tests.kit.sim_node import SimNode
 from tests.unit.node.test_misdeeds import MAL
 
 from intertie.v1 import link_pb2 as lk

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.kit.identities import Identity, limits
+from tests.kit.network import Network
 from tests.kit.rogue import K
-from tests.kit.worlds import Identity, Network, limits
 
 from intertie.registry import LIMITS
 from intertie.v1 import entry_pb2 as pb

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.kit.identities import Identity
+from tests.kit.network import Network
 from tests.kit.rogue import K, Rogue
-from tests.kit.worlds import Identity, Network, SimNode
+from tests.kit.sim_node import SimNode
 
 from intertie.errors import IntertieError
 from intertie.v1 import entry_pb2 as pb
