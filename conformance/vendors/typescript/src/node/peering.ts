@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ClientHttp2Session } from 'node:http2'
 import type { Catalog } from '../catalog.ts'
-import { eq, hex, need, now } from '../core.ts'
+import { eq, hex, need, now, Refusal } from '../core.ts'
 import { callUnary, connect } from '../grpc.ts'
 import { checkUpdate, verifyAgreement, verifyChain, type Agreement, type Chain } from '../identity.ts'
 import { addSignature, seal, TYPE, type SigningKey } from '../keys.ts'
@@ -57,7 +57,7 @@ export class Peering {
     for (const [d, w] of this.proposals) if (w.state === STATE.PENDING && Date.now() - w.asked > FORGOTTEN_MS) this.proposals.delete(d)   // nobody asks any longer
     need([...this.proposals.values()].filter(w => w.state === STATE.PENDING).length < WAITING, 'NODE_BUSY', 'Too many proposals wait.', { limit: WAITING })
     this.proposals.set(digest, p)
-    if (this.host.acceptsAll) this.countersign(p)
+    try { if (this.host.acceptsAll) this.countersign(p) } catch (e) { if (!(e instanceof Refusal)) throw e }      // it waits, and the operator can say why
     return p
   }
   accept(digest: string) {
@@ -66,6 +66,7 @@ export class Peering {
   }
   private countersign(p: Proposal) {
     const { host } = this, envelope = addSignature(p.agreement.envelope, host.signingKey)
+    verifyAgreement(envelope, p.chain, host.chain)       // with one more signature it may be too large
     p.envelope = envelope
     p.state = STATE.ACCEPTED
     host.store.append('peerings.jsonl', { chain: p.chain.envelopes.map(hex), agreement: hex(envelope) })
