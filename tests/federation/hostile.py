@@ -70,12 +70,16 @@ class Hostile:
 
     def proposal(self, node: LiveNode, **terms: Any) -> bytes:
         """A signed proposal to a node."""
+        return self.proposal_to(node.node.world.descriptor, **terms)
+
+    def proposal_to(self, grid: descriptors.VerifiedDescriptor, **terms: Any) -> bytes:
+        """A signed proposal to whatever grid has this descriptor."""
         wanted = {**TERMS, **terms}
         own, other = (
-            agreements.Party(fingerprint, grid, PrivateKey.generate().public.key_id[2:18], limit, unagreed)
-            for fingerprint, grid, limit, unagreed in (
+            agreements.Party(fingerprint, name, PrivateKey.generate().public.key_id[2:18], limit, unagreed)
+            for fingerprint, name, limit, unagreed in (
                 (self.fingerprint, self.grid, wanted["our_credit_limit"], wanted["our_max_unagreed"]),
-                (node.node.world.fingerprint, node.name, wanted["their_credit_limit"], wanted["their_max_unagreed"]),
+                (grid.fingerprint, grid.grid, wanted["their_credit_limit"], wanted["their_max_unagreed"]),
             )
         )
         names = ("asset", "scale", "claim_window_ms", "max_skew_ms", "max_open_holds", "max_hold_ms")

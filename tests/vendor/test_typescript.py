@@ -14,9 +14,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 from tests.federation.grids import GridProcess, run, serving, until
+from tests.federation.hostile import Hostile
 
+from intertie import agreements, descriptors
 from intertie.client import Client
+from intertie.errors import IntertieError
+from intertie.v1 import directory_pb2 as dr
+from intertie.v1.envelope_pb2 import Envelope
+from intertie_node.adapters.grpc.strangers import DirectoryCalls
+from intertie_node.ports import Reach
 
 HERE: Final = Path(__file__).resolve().parents[2] / "conformance" / "vendors" / "typescript"
 READY_S: Final = 40.0
@@ -100,3 +108,31 @@ async def test_each_buys_from_the_other(tmp_path: Path) -> None:
         assert report["ok"] is True
         assert report["proofs"]["faulty"] == []
         assert [lane["agreed"] for lane in report["lanes"]] == [str(spent), "10"]
+
+
+def _padded(sealed: bytes, size: int) -> bytes:
+    """An envelope that a stranger has signed too, at such length that it has this many bytes."""
+    padded = Envelope.FromString(sealed)
+    ballast = padded.signatures.add(key_id=b"nobody")
+    # Two bytes more for each of two lengths, and two for the field itself.
+    ballast.value = bytes(size - padded.ByteSize() - 6)
+    assert padded.ByteSize() == size
+    return padded.SerializeToString()
+
+
+async def test_an_agreement_that_fits_no_entry_is_refused(tmp_path: Path) -> None:
+    """IT-PEE-005; and where only its own signature makes it too large, the acceptor leaves it undecided."""
+    async with foreign(tmp_path / "ts", "node-ts.example") as other:
+        itself = descriptors.verify_chain(await DirectoryCalls().descriptors(other.public))
+        rogue, reach = Hostile("rogue.example"), Reach(itself.grid, (other.public,), itself.certificates)
+
+        async def propose(size: int) -> dr.ProposeResponse:
+            sealed = _padded(rogue.proposal_to(itself), size)
+            return await DirectoryCalls().propose(reach, dr.ProposeRequest(descriptors=rogue.chain, agreement=sealed))
+
+        with pytest.raises(IntertieError, match="INVALID_ARGUMENT"):
+            await propose(agreements.MAX_BYTES + 1)
+        assert (await propose(agreements.MAX_BYTES)).state == dr.PROPOSAL_STATE_PENDING
+        answer = await propose(agreements.MAX_BYTES - 200)
+        assert answer.state == dr.PROPOSAL_STATE_ACCEPTED
+        assert agreements.verify(answer.agreement, descriptors.verify_chain(rogue.chain), itself).countersigned

@@ -38,7 +38,7 @@ export const orderPrice = (lines: any[]) => { const l = lines.find(l => l.unit =
 
 export interface Rate { num: bigint; den: bigint; fee: bigint; lines: bigint }
 // Ratio and own fee between an upstream and a downstream tariff.
-interface Tariff { markup_num: bigint; markup_den: bigint; fee: bigint }
+export interface Tariff { markup_num: bigint; markup_den: bigint; fee: bigint }
 export function rate(up: Tariff, down: Tariff): { num: bigint; den: bigint; fee: bigint } {
   let num: bigint, den: bigint
   if (down.markup_num > 0n) ({ num, den } = lowest(up.markup_num * down.markup_den, up.markup_den * down.markup_num))

@@ -1,6 +1,6 @@
 // The seven conformance offers (RFC 0014 section 3.3): what they are and what they do.
 import { Refusal } from './core.ts'
-import type { Context } from './execution.ts'
+import { Rejected, type Context } from './execution.ts'
 import { invalid, parseJson } from './schema.ts'
 
 const object = (properties: object, required: string[] = []) => JSON.stringify({ type: 'object', properties, required, additionalProperties: false })
@@ -14,8 +14,6 @@ interface Offered { name: string; schema: string; features: string[]; prices: [s
 const base: [string, number, number][] = [['order', 10, 1], ['order.failed', 2, 1], ['order.canceled', 5, 1]]
 const json = (text: string) => ({ media_type: 'application/json', data: Buffer.from(text) })
 const get = (i: any, k: string, d: any) => i.has(k) ? i.get(k) : d
-
-export class Rejected extends Refusal {}
 
 export const OFFERS: Offered[] = [
   { name: 'conformance/echo', schema: '{}', features: ['idempotent'], prices: base,

@@ -1,12 +1,13 @@
 // Work of an own offer: metering against the grant, events, cancel and deadline, the execution record (RFC 0009, RFC 0010).
 import { sumOf } from './amounts.ts'
 import { MAX64, multihash, now, Refusal, refuse } from './core.ts'
-import { Rejected } from './conformance.ts'
 import { encode } from './proto.ts'
 import { energyOf } from './records.ts'
 import { parseJson } from './schema.ts'
 
 export const STATE = { SUBMITTED: 1, WORKING: 2, INPUT_REQUIRED: 3, COMPLETED: 5, FAILED: 6, CANCELED: 7, REJECTED: 8 }
+
+export class Rejected extends Refusal {}      // by the work itself, which has done nothing
 
 export interface Work {
   offer: any; offerDigest: Buffer; run: (c: Context, input: any) => Promise<any>

@@ -175,4 +175,15 @@ export class ClientCall {
   end() { if (!this.stream.destroyed) this.stream.end() }
   cut() { this.stream.destroy() }
 }
+// A call of one request: all messages of its answer.
+export function callUnary(session: http2.ClientHttp2Session, path: string, request: Buffer): Promise<Buffer[]> {
+  return new Promise((done, failed) => {
+    const call = new ClientCall(session, path), out: Buffer[] = []
+    const timer = setTimeout(() => call.cut(), 20000)
+    let size = 0
+    call.onMessage = m => { out.push(m); if ((size += m.length) > 67108864 + 1e6 || out.length > 4097) call.cut() }
+    call.onEnd = code => { clearTimeout(timer); code === 0 ? done(out) : failed(new Error('status ' + code)) }
+    call.write(request); call.end()
+  })
+}
 export const same = eq

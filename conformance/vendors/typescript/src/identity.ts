@@ -69,10 +69,11 @@ export function checkContinues(known: Chain, next: Chain) {
     need(eq(known.versions[i].digest, next.versions[i].digest), 'DESCRIPTOR_EQUIVOCATION', 'The chain states something else at a known version.', { version: i + 1 })
 }
 
+const AGREEMENT_BYTES = 65472                  // fits an entry of 65,536 bytes with what stands beside it
 export interface Agreement { terms: any; payload: Buffer; genesis: Buffer; digest: Buffer; envelope: any }
 export function verifyAgreement(bytes: Uint8Array, proposer: Chain, acceptor?: Chain): Agreement {
   const keys = [...proposer.keys, ...(acceptor?.keys ?? [])]
-  const envelope = openEnvelope(bytes), signed = checkEnvelope(envelope, TYPE.agreement, keys)
+  const envelope = openEnvelope(bytes, AGREEMENT_BYTES), signed = checkEnvelope(envelope, TYPE.agreement, keys)
   const bad = (field: string): never => refuse('AGREEMENT_INVALID', `The agreement breaks the rule of ${field}.`, { field })
   let a: any
   try { a = decode('Agreement', envelope.payload) } catch { bad('payload') }

@@ -18,6 +18,7 @@ export interface LinkHost {
   inputs(link: Link, taken: Taken[], inputs: any[]): void // inputs beside new orders
   opened(link: Link): void
   lost(link: Link): void
+  newChain(chain: Chain): void                            // that the peer's Open has brought
   record(link: Link, group: { side: Side; first: number; entries: Buffer[]; sig: Buffer; inputs: any[] }): void   // made durable
   inputOf(link: Link, seq: number): Buffer | undefined    // of an own order, for as long as it is kept
 }
@@ -139,7 +140,7 @@ export class Link {
       need(!stays, 'SUPERSEDED', 'Another stream of the link stays.')
       this.close(before, new Refusal('SUPERSEDED', 'A newer stream of the link has taken over.'))
     }
-    if (newer || chain !== this.peer) (this.host as any).newChain?.(chain)
+    if (newer || chain !== this.peer) this.host.newChain(chain!)
     this.peer = chain!
     stream.gotOpen = true
     this.current = stream

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { randomBytes } from 'node:crypto'
 import { loadErrors } from './errors.ts'
-import { Node } from './node.ts'
+import { Node } from './node/node.ts'
 import { loadProtos } from './proto.ts'
 
 const env = process.env, protocol = env.PROTOCOL ?? join(import.meta.dirname, '../../../../protocol')
@@ -26,8 +26,8 @@ createInterface({ input: process.stdin }).on('line', async line => {
   try {
     const c = JSON.parse(line)
     if (c.do === 'self') console.log(JSON.stringify({ grid: node.grid, fingerprint: node.chain.name }))
-    else if (c.do === 'accept') { node.accept(c.digest); console.log(JSON.stringify({ accepted: c.digest })) }
-    else if (c.do === 'propose') console.log(JSON.stringify({ genesis: await node.propose_(c.address, c.fingerprint, { credit_limit: BigInt(c.credit_limit), max_unagreed: BigInt(c.max_unagreed) }) }))
+    else if (c.do === 'accept') { node.peering.accept(c.digest); console.log(JSON.stringify({ accepted: c.digest })) }
+    else if (c.do === 'propose') console.log(JSON.stringify({ genesis: await node.peering.proposeTo(c.address, c.fingerprint, { credit_limit: BigInt(c.credit_limit), max_unagreed: BigInt(c.max_unagreed) }) }))
     else if (c.do === 'suspend' || c.do === 'resume') { const l = node.links.get(c.genesis); if (l) l.suspended = c.do === 'suspend'; console.log(JSON.stringify({ [c.do]: c.genesis })) }
     else if (c.do === 'links') console.log(JSON.stringify([...node.links.values()].map(l => ({ genesis: l.name, peer: l.peer.grid, state: l.state, seqs: [l.ledger.seq(0), l.ledger.seq(1)], owed: String(l.ledger.total(0)), due: String(l.ledger.logs[1].total) }))))
     else console.log(JSON.stringify({ error: 'unknown' }))

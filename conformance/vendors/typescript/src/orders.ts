@@ -137,7 +137,7 @@ export class Order implements Source {
 }
 
 // What the one who placed an order is told of it.
-export interface Placer extends Source { expired(): void; ended?(h: Hold): void }
+export interface Placer extends Source { expired(): void; ended?(h: Hold): void; credited?(): void; opened?(): void }
 export interface Finder { executorOf(offerDigest: Buffer, named?: Buffer): Chain | undefined }
 
 export class Placed {
