@@ -50,6 +50,14 @@ class TermsBeforeSignature(Rules):
         return super().read_agreement(sealed, proposer)
 
 
+@mutant("IT-PEE-005")
+class AnySize(Rules):
+    """Takes an agreement that fits no entry."""
+
+    def read_agreement(self, sealed: bytes, proposer: Described) -> Agreed:
+        return agreements.read(sealed, proposer, None, ("size",))
+
+
 @mutant("IT-PEE-006", also=("IT-PEE-020",))
 class AnyTerms(Rules):
     """Does not look at windows, skew and scale."""

@@ -13,6 +13,8 @@ from intertie_conformance.wire.refusal import Refusal, decode
 
 SUITE: Final = "sha256-ed25519"
 WEEK_MS: Final = 604_800_000
+MAX_BYTES: Final = 65_472
+"""An agreement is the first entry of both logs, which has at most 65,536."""
 
 
 class Agreed(NamedTuple):
@@ -46,10 +48,12 @@ def propose(message: pb.Agreement, key: Key) -> bytes:
 def read(sealed: bytes, proposer: Described, acceptor: Described | None = None, skip: Collection[str] = ()) -> Agreed:
     """The agreement in an envelope that the proposer and, if one is given, the acceptor has signed.
 
-    `skip` names fields whose rules a mutant leaves out.
+    `skip` names what a mutant leaves out: fields whose rules it does not know, or "size".
 
     Raises: Refusal SIGNATURE_INVALID, AGREEMENT_INVALID, INVALID_ARGUMENT.
     """
+    if len(sealed) > MAX_BYTES and "size" not in skip:
+        raise Refusal("INVALID_ARGUMENT", f"An agreement's envelope has {len(sealed)} bytes.")
     keys = proposer.keys() | (acceptor.keys() if acceptor else {})
     payload = envelope.unseal(sealed, envelope.AGREEMENT, keys)
     signed = set(envelope.signers(envelope.peek(sealed), keys))
