@@ -110,6 +110,21 @@ async def test_each_buys_from_the_other(tmp_path: Path) -> None:
         assert [lane["agreed"] for lane in report["lanes"]] == [str(spent), "10"]
 
 
+async def test_a_receipt_outlives_a_restart(tmp_path: Path) -> None:
+    folder = tmp_path / "ts"
+    async with serving(tmp_path, "north.example") as north, foreign(folder, "node-ts.example") as other:
+        await _peered(north, other)
+        async with Client(other.consumer, other.token, insecure=True) as consumer:
+            result = await consumer.call("north.example/conformance/echo", {"from": "the other"}, max_charge=1_000)
+            before = (await consumer.get(result.id)).receipt
+    assert (before.charge, before.executed_by) == (10, "north.example")
+    async with (
+        foreign(folder, "node-ts.example") as again,
+        Client(again.consumer, again.token, insecure=True) as consumer,
+    ):
+        assert (await consumer.get(result.id)).receipt == before
+
+
 def _padded(sealed: bytes, size: int) -> bytes:
     """An envelope that a stranger has signed too, at such length that it has this many bytes."""
     padded = Envelope.FromString(sealed)

@@ -118,7 +118,7 @@ export class Invocation implements Placer, Spending {
     const before = this.charged
     this.charged = costOf(this.hold!)
     if (this.released) this.account.spent += this.charged - before
-    if (this.outcome) this.outcome.receipt = this.receipt()
+    this.amend()
   }
   opened() { if (this.reply && !this.outcome) this.placed!.send({ input_reply: this.reply }) }
 
@@ -128,7 +128,13 @@ export class Invocation implements Placer, Spending {
     this.released = true
     this.account.reserved -= this.request.max_charge
     this.account.spent += this.charged
-    if (this.outcome) { this.outcome.receipt = this.receipt(); this.notify() }
+    if (this.outcome) { this.amend(); this.notify() }
+  }
+  // What the money did after the outcome. Of an end that was told before a restart the outcome alone knows the record.
+  private amend() {
+    if (!this.outcome) return
+    const present = this.receipt()
+    this.outcome.receipt = this.finalEnd ? present : { ...this.outcome.receipt, charge: present.charge, hold: present.hold }
   }
   // The outcome is there with the end and the result; what does not come is waited for, or asked for again.
   private settle() {

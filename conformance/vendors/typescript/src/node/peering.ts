@@ -65,6 +65,7 @@ export class Peering {
     if (p?.state === STATE.PENDING) this.countersign(p)
   }
   private countersign(p: Proposal) {
+    this.checkName(p.chain, { version: p.chain.length, field: 'grid' })     // pinned since it was proposed?
     const { host } = this, envelope = addSignature(p.agreement.envelope, host.signingKey)
     verifyAgreement(envelope, p.chain, host.chain)       // with one more signature it may be too large
     p.envelope = envelope
@@ -84,6 +85,7 @@ export class Peering {
       const payload = this.draft(chain, offered), agreement = await this.ask(session, payload)
       const a = verifyAgreement(agreement, this.host.chain, chain)
       need(eq(a.payload, payload), 'AGREEMENT_INVALID', 'Another agreement came back.', { field: 'payload' })
+      this.checkName(chain, {})
       this.host.store.append('peerings.jsonl', { chain: chain.envelopes.map(hex), agreement: hex(agreement), proposer: true })
       const link = this.host.addLink(chain, a, agreement)
       void this.host.keepUp(link)
