@@ -13,6 +13,7 @@ from tests.federation.stage import AFAR, DELAY, ECHO, GRIDS, Stage, outcome_desp
 from tests.kit.live import BUDGET, Consumer, free_ports, new_id, now_ms, refused
 
 from intertie.errors import IntertieError
+from intertie.v1 import account_pb2 as ac
 from intertie.v1 import catalog_pb2 as ct
 from intertie.v1 import invocation_pb2 as iv
 from intertie.v1 import task_pb2 as ts
@@ -161,8 +162,11 @@ async def test_pages_out_of_range(stage: Stage) -> None:
         ct.SearchRequest(page_token="§"),
     ):
         assert (await refused(calls.catalog.Search(request, metadata=calls.metadata))).reason == "INVALID_ARGUMENT"
-    listing = calls.invocations.List(iv.ListRequest(page_size=2**32 - 1), metadata=calls.metadata)
-    assert (await refused(listing)).reason == "INVALID_ARGUMENT"
+    for bad in ({"page_size": 2**32 - 1}, {"page_token": "x"}, {"page_token": new_id()}, {"page_token": "x@alice"}):
+        listing = calls.invocations.List(iv.ListRequest(**bad), metadata=calls.metadata)
+        assert (await refused(listing)).reason == "INVALID_ARGUMENT"
+        charges = calls.accounts.ListCharges(ac.ListChargesRequest(**bad), metadata=calls.metadata)
+        assert (await refused(charges)).reason == "INVALID_ARGUMENT"
     nothing = calls.catalog.Get(ct.CatalogServiceGetRequest(ref="x/y"), metadata=calls.metadata)
     assert (await refused(nothing)).reason == "OFFER_UNKNOWN"
     for states in ([99], [-1]):

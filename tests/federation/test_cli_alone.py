@@ -30,7 +30,7 @@ async def test_every_command_has_help_with_an_example(group: str) -> None:
     commands = {
         "": ["init", "check", "serve", "status", "call"],
         "descriptor": ["show", "export"],
-        "peer": ["propose", "accept", "refuse", "list", "suspend", "resume", "terminate"],
+        "peer": ["propose", "accept", "refuse", "withdraw", "list", "suspend", "resume", "terminate"],
         "token": ["create", "list", "revoke"],
         "offers": ["list", "search", "show"],
         "invocations": ["list", "show", "cancel"],

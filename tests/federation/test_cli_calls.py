@@ -66,6 +66,11 @@ async def test_lists_are_paged_and_scoped(pair: Pair) -> None:
     assert [each["charge"] for each in mine["items"]] == ["10"]
     orders = await pair.south.get("/v1/invocations", limit=1)
     assert (orders["items"][0]["caller"], orders["items"][0]["is_order"]) == ("north.example", True)
+    await pair.north.call(bob, ECHO, {"who": "bob"}, max_charge=100)
+    newest = await pair.north.must("invocations", "list", "-n", "1", token=bob)
+    oldest = await pair.north.must("invocations", "list", "-n", "9", "--after", newest["next"], token=bob)
+    assert (oldest["items"], oldest["next"]) == (own["items"], "")
+    assert newest["items"][0]["id"] > done["id"]
     foreign = await pair.north.cli("invocations", "show", every["items"][-1]["id"], token=bob)
     assert (foreign.status, foreign.problem()["reason"]) == (1, "NOT_FOUND")
 
@@ -97,3 +102,14 @@ async def test_a_revoked_token_is_worthless_and_may_be_renewed(pair: Pair) -> No
     assert (await pair.north.call(new, ECHO, {}, max_charge=100)).status == 0
     accounts = {each["account"]: each for each in (await pair.north.must("token", "list"))["items"]}
     assert (accounts["carol"]["spent"], accounts["carol"]["left"]) == ("20", "480")
+
+
+async def test_offers_are_paged_for_operators_and_consumers_alike(pair: Pair) -> None:
+    whole = await pair.north.must("offers", "list", "-n", "500")
+    for token in ("", pair.token):
+        pages = [await pair.north.must("offers", "list", "-n", "5", token=token)]
+        while after := pages[-1]["next"]:
+            pages.append(await pair.north.must("offers", "list", "-n", "5", "--after", after, token=token))
+        assert [len(page["items"]) for page in pages[:-1]] == [5] * (len(pages) - 1)
+        assert [item for page in pages for item in page["items"]] == whole["items"]
+    assert len(whole["items"]) > 10

@@ -104,6 +104,19 @@ async def test_sigterm_lets_running_work_end(pair: Pair) -> None:
     assert (await pair.north.call(pair.token, ECHO)).status == 0
 
 
+async def test_a_terminal_that_closes_lets_running_work_end(pair: Pair) -> None:
+    before = (await pair.south.status())["running"]
+    calling = asyncio.create_task(pair.north.call(pair.token, DELAY, {"ms": 3_000}))
+    await until(lambda: working(pair.south, before), "work at south")
+    for _ in range(2):
+        pair.south.signal(signal.SIGHUP)
+    assert await pair.south.ended() == 0
+    ran = await calling
+    assert (ran.status, ran.json()["state"], ran.json()["charge"]) == (0, "COMPLETED", "10"), ran
+    await pair.south.start()
+    await up(pair.north, pair.south)
+
+
 async def test_a_second_sigterm_ends_at_once_and_the_next_start_does_the_work(pair: Pair) -> None:
     before = (await pair.south.status())["running"]
     calling = asyncio.create_task(pair.north.call(pair.token, DELAY, {"ms": 5_000}))

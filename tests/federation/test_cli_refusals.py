@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.federation.grids import Ran, run, serving, typed
+from tests.federation.grids import GridProcess, Ran, run, serving, typed, until
 from tests.federation.pair import DELAY, ECHO, Pair
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -22,6 +23,8 @@ async def test_wrong_inputs_are_named(pair: Pair) -> None:
         ("OFFER_UNKNOWN", north.call(pair.token, "south.example/nothing")),
         ("INPUT_INVALID", north.call(pair.token, DELAY, {"ms": "long"})),
         ("ID_INVALID", north.cli(*call, "100", "--id", "x", token=pair.token)),
+        ("INVALID_ARGUMENT", north.cli("offers", "list", "--after", "x", token=pair.token)),
+        ("INVALID_ARGUMENT", north.cli("invocations", "list", "--after", "x", token=pair.token)),
     ]
     missing = str(north.folder / "missing")
     operator = [
@@ -31,6 +34,7 @@ async def test_wrong_inputs_are_named(pair: Pair) -> None:
         ("INVALID_ARGUMENT", ("ledger", "verify", missing)),
         ("NOT_FOUND", ("peer", "accept", "nobody.example", "--yes")),
         ("NOT_FOUND", ("peer", "refuse", "nobody.example")),
+        ("NOT_FOUND", ("peer", "withdraw", "nobody.example")),
         ("NOT_FOUND", ("peer", "suspend", "nobody.example")),
         ("INVALID_ARGUMENT", ("peer", "propose", "nowhere", "--yes")),
         ("PEER_UNAVAILABLE", ("peer", "propose", "127.0.0.1:1", "--yes")),
@@ -66,7 +70,6 @@ async def test_wrong_usage_has_status_2(pair: Pair) -> None:
         typed("call", ECHO, "--input", "{}", "--max-charge", "-1", env=consumer),
         typed("call", ECHO, "--input", "{}", "--max-charge", "1", env=operator),
         typed("call", ECHO, "--max-charge", "1", env={"INTERTIE_TOKEN": pair.token}),
-        typed("offers", "list", "--after", "x", env=consumer),
         typed("invocations", "list", "--account", "alice", env=consumer),
         typed("invocations", "list", "-n", "0", env=operator),
         typed("peer", "terminate", "south.example", env=operator),
@@ -76,6 +79,19 @@ async def test_wrong_usage_has_status_2(pair: Pair) -> None:
     ]
     assert [(ran.arguments, ran.status) for ran in wrong if ran.status != 2] == []
     assert all(ran.err for ran in wrong)
+
+
+async def test_wrong_usage_is_json_where_json_is_asked_for(pair: Pair) -> None:
+    wrong = await asyncio.gather(
+        run("peer", "list", "--json", "--nonsense"),
+        run("call", ECHO, "--json"),
+        pair.north.cli("peer", "terminate", "south.example"),
+    )
+    told = ("--nonsense", "--max-charge", "--yes")
+    for ran, word in zip(wrong, told, strict=True):
+        assert (ran.status, ran.out) == (2, "")
+        assert json.loads(ran.err)["reason"] == "INVALID_ARGUMENT"
+        assert word in json.loads(ran.err)["message"]
 
 
 async def test_a_directory_has_one_node(pair: Pair) -> None:
@@ -103,4 +119,16 @@ async def test_an_own_proposal_is_named_as_own(pair: Pair, tmp_path: Path) -> No
             ran = await pair.north.cli("peer", *arguments)
             assert (ran.status, ran.problem()["reason"]) == (1, "INVALID_ARGUMENT")
             assert "the operator of west.example accepts or refuses it" in ran.problem()["message"]
+        await until(lambda: _waits(west), "the proposal at west")
+        theirs = await west.cli("peer", "withdraw", "north.example")
+        assert (theirs.status, theirs.problem()["reason"]) == (1, "INVALID_ARGUMENT")
+        assert "north.example's" in theirs.problem()["message"]
+        assert (await pair.north.must("peer", "withdraw", "west.example"))["state"] == "WITHDRAWN"
+        assert (await pair.north.must("peer", "list"))["proposals"] == []
+        again = await pair.north.cli("peer", "withdraw", made["digest"][:12])
+        assert (again.status, again.problem()["reason"]) == (1, "INVALID_ARGUMENT")
         await west.stop()
+
+
+async def _waits(grid: GridProcess) -> bool:
+    return bool((await grid.must("peer", "list"))["proposals"])

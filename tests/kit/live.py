@@ -16,6 +16,7 @@ from intertie.errors import IntertieError
 from intertie.grpc_status import from_rpc_error
 from intertie.ids import make_uuid7
 from intertie.v1 import invocation_pb2 as iv
+from intertie.v1.account_pb2_grpc import AccountServiceStub
 from intertie.v1.catalog_pb2_grpc import CatalogServiceStub
 from intertie.v1.invocation_pb2_grpc import InvocationServiceStub
 from intertie_node import config
@@ -208,6 +209,7 @@ class Consumer:
         self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self.invocations: Any = InvocationServiceStub(channel)
         self.catalog: Any = CatalogServiceStub(channel)
+        self.accounts: Any = AccountServiceStub(channel)
 
     async def __aenter__(self) -> Consumer:
         return self

@@ -88,13 +88,13 @@ async def own_newest_first(stage: Stage) -> None:
 
 @check("IT-INV-143", role="consumer", refusal=True, consumer=True)
 async def page_sizes(stage: Stage) -> None:
-    """A page size of 0 stands for 20; one above 100 is refused; 100 is not."""
+    """A page size of 0 stands for 20; one above 100, or a token of nobody's, is refused; 100 is not."""
     me = client(stage)
     await ran(me, 22)
     if len((await me.listed()).invocations) != 20:
         fail("20 items", len((await me.listed()).invocations))
-    for size in (101, 2**32 - 1):
-        await me.refused(me.listed(page_size=size), "INVALID_ARGUMENT")
+    for fields in ({"page_size": 101}, {"page_size": 2**32 - 1}, {"page_token": "not a token"}):
+        await me.refused(me.listed(**fields), "INVALID_ARGUMENT")
     if len((await me.listed(page_size=100)).invocations) < 22:
         fail("22 items or more on a page of 100", "fewer")
     stage.saw("20 items by default")

@@ -63,6 +63,14 @@ class HundredByDefault(Rules):
         return asked or 100
 
 
+@mutant("IT-INV-143")
+class AnyToken(Rules):
+    """Takes any text for a page token."""
+
+    def list_token(self, token: str) -> None:
+        return
+
+
 @mutant("IT-INV-144")
 class TokenOnFullPages(Rules):
     """Gives a token with every full page."""

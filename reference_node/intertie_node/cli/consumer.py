@@ -98,19 +98,11 @@ def _search(text: str, reach: Reach, limit: int, after: str, as_json: bool) -> N
 
 
 def _as_operator(text: str, reach: Reach, limit: int, after: str) -> Page[OfferView]:
-    from asyncio import run
-
-    from intertie_node.cli.consuming import gathered
     from intertie_node.cli.node_client import NodeClient
     from intertie_node.operator_api import OfferView, Page
 
     assert reach.folder is not None
-    node = NodeClient(reach.folder)
-
-    async def fetch(after: str, size: int) -> Page[OfferView]:
-        return node.get("/v1/offers", Page[OfferView], text=text, limit=size, after=after)
-
-    return run(gathered(fetch, after, limit))
+    return NodeClient(reach.folder).get("/v1/offers", Page[OfferView], text=text, limit=limit, after=after)
 
 
 def _as_consumer(text: str, reach: Reach, limit: int, after: str) -> Page[OfferView]:

@@ -24,6 +24,7 @@ from intertie_node.core.sources import ConsumerSource
 from intertie_node.core.world import StoredInvocation, World
 from intertie_node.ports import Clock, Store, Subscription
 from intertie_node.services.clock import wall_clock
+from intertie_node.services.naming import place_in_list
 from intertie_node.services.searching import listed, search
 from intertie_node.services.waiting import durable
 
@@ -211,7 +212,8 @@ class ConsumerDesk:
     async def list(self, account: str, request: iv.ListRequest) -> iv.ListResponse:
         """A page of invocations, newest first."""
         limit = page_size(request.page_size)
-        rows = self._store.invocations_page(account, request.page_token, limit + 1, list(request.states))
+        after = place_in_list(request.page_token)
+        rows = self._store.invocations_page(account, after, limit + 1, list(request.states))
         page = iv.ListResponse(invocations=[stored_status(row) for row in rows[:limit]])
         if len(rows) > limit:
             page.next_page_token = rows[limit - 1][0]
@@ -247,7 +249,7 @@ class ConsumerDesk:
     async def charges(self, account: str, request: ac.ListChargesRequest) -> ac.ListChargesResponse:
         """A page of what was charged, newest first."""
         limit = page_size(request.page_size)
-        rows = self._store.invocations_page(account, request.page_token, limit + 1, [])
+        rows = self._store.invocations_page(account, place_in_list(request.page_token), limit + 1, [])
         page = ac.ListChargesResponse()
         for row in rows[:limit]:
             status = stored_status(row)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol, TypeVar
 
 from intertie.errors import IntertieError
+from intertie.ids import parse_uuid7
 from intertie.v1.task_pb2 import TaskState
 
 MIN_PREFIX: Final = 6
@@ -65,3 +66,18 @@ def place_in_log(named: str, field: str) -> tuple[str, int]:
         )
         raise IntertieError("INVALID_ARGUMENT", message, field=field)
     return peer, int(seq)
+
+
+def place_in_list(token: str) -> str:
+    """The token of a page of invocations: the last key, "id@caller", of the page before; "" for the first page.
+
+    Raises: IntertieError INVALID_ARGUMENT (IT-INV-143).
+    """
+    id, at, _ = token.partition("@")
+    try:
+        if token:
+            parse_uuid7(id if at else "")
+    except IntertieError:
+        message = "The page token is not one of this node's."
+        raise IntertieError("INVALID_ARGUMENT", message, field="page_token") from None
+    return token

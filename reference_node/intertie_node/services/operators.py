@@ -29,7 +29,7 @@ from intertie_node.services.consumers import ConsumerDesk
 from intertie_node.services.engine import Engine
 from intertie_node.services.exporting import export_link, make_header
 from intertie_node.services.links import LinkService
-from intertie_node.services.naming import pick, place_in_log, state, unhex
+from intertie_node.services.naming import pick, place_in_list, place_in_log, state, unhex
 from intertie_node.services.peerings import DECIDES, INCOMING, OUTGOING, Offered, PeeringDesk, Proposal
 from intertie_node.services.piping import pieces
 from intertie_node.services.runner import Runner
@@ -240,7 +240,7 @@ class OperatorDesk:
     def invocations(self, account: str, states: Sequence[str], after: str, limit: int) -> api.Page[api.InvocationView]:
         """Invocations, newest first."""
         wanted = [state(name) for name in states]
-        rows = self._node.store.invocations_page(account or None, after, limit + 1, wanted)
+        rows = self._node.store.invocations_page(account or None, place_in_list(after), limit + 1, wanted)
         shown = [views.invocation(row, self._world) for row in rows[:limit]]
         return api.Page(shown, rows[limit - 1][0] if len(rows) > limit else "")
 
@@ -333,9 +333,15 @@ class OperatorDesk:
 
     def offers(self, text: str, after: str, limit: int) -> api.Page[api.OfferView]:
         """A page of the catalog, best first."""
-        size = min(limit, searching.MAX_PAGE)
-        found = searching.search(self._world, SearchRequest(text=text, page_size=size, page_token=after), wall_clock())
-        return api.Page([views.offer(item) for item in found.offers], found.next_page_token)
+        shown: list[api.OfferView] = []
+        while True:
+            size = min(limit - len(shown), searching.MAX_PAGE)
+            request = SearchRequest(text=text, page_size=size, page_token=after)
+            found = searching.search(self._world, request, wall_clock())
+            shown += map(views.offer, found.offers)
+            after = found.next_page_token
+            if not after or len(shown) >= limit:
+                return api.Page(shown, after)
 
 
 def _chain(packed: bytes) -> list[bytes]:

@@ -9,6 +9,7 @@ from intertie.v1 import task_pb2 as tk
 from intertie.v1.envelope_pb2 import Problem
 from intertie.v1.event_pb2 import Event
 from intertie_conformance.registry import LIMITS
+from intertie_conformance.wire import ids
 from intertie_conformance.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -129,8 +130,14 @@ class TellingRules:
         """The token of the next page, empty on the last one."""
         return shown[-1].request.id if shown and left else ""
 
+    def list_token(self, token: str) -> None:
+        """Takes the tokens that it has given. Raises: Refusal."""
+        if token and not ids.is_id(token):
+            raise Refusal("INVALID_ARGUMENT", "The page token is not one of this grid.", field="page_token")
+
     def after_token(self, runs: list[Run], token: str) -> list[Run]:
-        """Invocations behind the last page."""
+        """Invocations behind the last page. Raises: Refusal."""
+        self.list_token(token)
         return [run for run in runs if run.request.id < token] if token else runs
 
     def stream_order(self) -> tuple[str, ...]:
