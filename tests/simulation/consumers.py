@@ -97,6 +97,7 @@ class Call:
             self._event(listener, item.event)
 
     def _refused(self, reason: str) -> None:
+        self.consumers.sim.judge.reason(self, reason)
         if reason == "NOT_FOUND" and not self.over:
             self.invoke()
         elif reason in TEMPORARY and self.tries < MAX_TRIES and not self.over:

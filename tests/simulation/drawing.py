@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.simulation.misfortunes import add_storms, defraud, faults, tear
+from tests.simulation.misfortunes import add_storms, defraud, faults, hurry, tear
 from tests.simulation.plan import (
     BUSY_MS,
     CALM_MS,
@@ -22,8 +22,8 @@ SIZES = (2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 8, 12)
 SHAPES = ("line", "star", "ring", "random")
 MAX_SHORT = 2
 """So many grids have tariffs that expire soon: each renewal is told to everybody."""
-WRONGS = {5: tear, 6: defraud}
-"""Last digit of a seed → what else goes wrong in its world, if anything does."""
+WRONGS = {5: tear, 15: tear, 6: defraud, 16: defraud, 17: hurry}
+"""Remainder of a seed by 20 → what else goes wrong in its world, if anything does."""
 ENDINGS = ("done",) * 8 + ("fail", "die", "hang", "twice", "deaf", "refuse", "refuse")
 """How a backend ends its work (see `runs`)."""
 
@@ -47,7 +47,7 @@ def draw(seed: int) -> Plan:
     plan.faults = faults(rng, plan) if rng.random() < 0.88 else []
     if rng.random() < 0.5:
         add_storms(rng, plan)
-    wrong = WRONGS.get(seed % 10)
+    wrong = WRONGS.get(seed % 20)
     if wrong is not None and plan.faults:
         wrong(Random(f"wrong {seed}"), plan)
     plan.faults.sort(key=lambda item: item.at)

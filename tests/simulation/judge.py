@@ -36,6 +36,8 @@ BLAME = {
 """Reasons for which work fails only if somebody has done wrong."""
 LOST_KEY = "CHARGE_UNPROVEN"
 """What a grid risks that lists a replaced key no longer: records which it proved are not believed (IT-IDN-036)."""
+UNTRUE = {"AMOUNT_OVERFLOW"}
+"""Reasons that nothing in these worlds gives cause for: every price can be stated on every way."""
 NO_MORE = {"CREDIT_LIMIT", "UNAGREED_LIMIT", "TOO_MANY_ORDERS"}
 
 
@@ -261,8 +263,13 @@ class Judge:
         told = f"{call.key}: event {event.number} after {last}"
         self.check(event.number == last + 1 or lost, "durable events come in order, each once", told)
 
+    def reason(self, call: Any, reason: str) -> None:
+        """An application is told why its call was refused, or has not succeeded."""
+        self.check(reason not in UNTRUE, "a reason that is told is true", f"{call.key}: {reason}")
+
     def outcome(self, call: Any, outcome: iv.Outcome) -> None:
         """An application is told how its call has ended."""
+        self.reason(call, outcome.problem.reason)
         lost = call.node.restored
         before = call.outcome
         state = TaskState.Name(outcome.state)

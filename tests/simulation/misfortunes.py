@@ -155,6 +155,22 @@ def tear(rng: Random, plan: Plan) -> None:
     plan.faults.append(Item(at + rng.randint(60, 160), "cut", cut))
 
 
+def hurry(rng: Random, plan: Plan) -> None:
+    """A link closes and opens under calls that come faster than a slow disk commits: many share a batch with that."""
+    calls = [op for op in plan.ops if op.kind == "call"]
+    pairs = [number for number, peering in enumerate(plan.peerings) if {peering.a, peering.b} <= set(plan.honest)]
+    if not pairs:
+        return
+    link, at = rng.choice(pairs), busy(rng, plan)
+    grid, target = rng.sample((plan.peerings[link].a, plan.peerings[link].b), 2)
+    for number in range(len(calls), len(calls) + 120):
+        work = {"offer": "echo", "max": 20, "grant": 20, "timeout": 4_000, "number": number}
+        args = {**rng.choice(calls).args, **work, "grid": grid, "target": target}
+        plan.ops.append(Item(at + 3 * (number - len(calls)), "call", args))
+    plan.faults.append(Item(at, "slow_disk", {"grid": grid, "factor": 20, "lasting": 1_500}))
+    plan.faults.append(Item(at + 30, "cut", {"link": link, "kind": 0, "amid": False, "noticed": 0}))
+
+
 def defraud(rng: Random, plan: Plan) -> None:
     """A relay starts again while its payer cannot be reached, and its provider claims a part and forges an end."""
     ways = [

@@ -64,6 +64,11 @@ PLANTS: Mapping[str, Plant] = {
         "wanted = min(self.rate.down(inv.source.granted(world, inv)), hold.terms.max_charge)",
         "wanted = hold.terms.max_charge",
     ),
+    "remember that there was no way": Plant(
+        CORE + "placing",
+        "found = ways(world, offer, now, upstream)",
+        "found = world.ways.setdefault((offer.digest, f'no {key}'), ways(world, offer, now, upstream))",
+    ),
     "a relay forgets its fee": Plant(
         CORE + "placing", "return Rate(-int(-fee // 1), lines, ratio.numerator, ratio.denominator)",
         "return Rate(0, 0, ratio.numerator, ratio.denominator)",

@@ -1,9 +1,8 @@
 """Placing an order downstream: route, tariff, limits, conversion (design §7 order, §9 relay)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import cast
 
 from msgspec import Struct
 
@@ -67,25 +66,23 @@ def ways(world: World, offer: KnownOffer, now: int, upstream: Link | None = None
     Those are left out on which its price cannot be stated.
     """
     found = []
-    for link, route, tariff in _usable(world, offer, now, upstream):
-        prices = priced(offer, tariff)
-        if prices is not None:
-            found.append(Way(link, route, tariff, prices))
+    for route in world.catalog.routes_to(offer):
+        tariff = _in_force(world, route, now, upstream)
+        prices = priced(offer, tariff) if tariff is not None else None
+        if tariff is not None and prices is not None:
+            found.append(Way(world.links[route.link], route, tariff, prices))
     return found
 
 
-def _usable(
-    world: World, offer: KnownOffer, now: int, upstream: Link | None
-) -> Iterator[tuple[Link, Route, TariffTerms]]:
-    for route in world.catalog.routes_to(offer):
-        link = world.links.get(route.link)
-        if link is None or link is upstream or link.phase is not Phase.OPEN or route.link in world.suspended:
-            continue
-        if route.epoch == FADED or route.expires_at <= now or not _same_asset(world, link, upstream):
-            continue
-        tariff = link.ledger.tariffs[THEM].get(route.tariff_seq)
-        if tariff is not None and tariff.expires_at > now:
-            yield link, route, tariff
+def _in_force(world: World, route: Route, now: int, upstream: Link | None) -> TariffTerms | None:
+    """The tariff under which a route can be ordered over now, None if it cannot."""
+    link = world.links.get(route.link)
+    if link is None or link is upstream or link.phase is not Phase.OPEN or route.link in world.suspended:
+        return None
+    if route.epoch == FADED or route.expires_at <= now or not _same_asset(world, link, upstream):
+        return None
+    tariff = link.ledger.tariffs[THEM].get(route.tariff_seq)
+    return tariff if tariff is not None and tariff.expires_at > now else None
 
 
 def _same_asset(world: World, link: Link, upstream: Link | None) -> bool:
@@ -95,17 +92,28 @@ def _same_asset(world: World, link: Link, upstream: Link | None) -> bool:
 
 
 def best_way(world: World, offer: KnownOffer, now: int, upstream: Link | None = None) -> Way:
-    """The way that is taken; looked for once a batch. Raises: IntertieError NO_ROUTE, PEER_UNAVAILABLE, and
-    AMOUNT_OVERFLOW if the price cannot be stated on any way."""
+    """The way that is taken; the one found before in this batch, while it is one.
+
+    Raises: IntertieError NO_ROUTE, PEER_UNAVAILABLE, and AMOUNT_OVERFLOW if the price cannot be stated on any way.
+    """
     key = (offer.digest, upstream.name if upstream else "")
-    found = world.ways.get(key)
-    if found is None:
-        found = world.ways[key] = ways(world, offer, now, upstream)
+    known: Way | None = world.ways.get(key)
+    if known is not None and _still(world, known, now, upstream):
+        return known
+    found = ways(world, offer, now, upstream)
     if found:
-        return cast(Way, found[0])
-    if any(_usable(world, offer, now, upstream)):
+        world.ways[key] = found[0]
+        return found[0]
+    if any(_in_force(world, route, now, upstream) for route in world.catalog.routes_to(offer)):
         raise IntertieError("AMOUNT_OVERFLOW", f"The price of {offer.ref} cannot be stated on the way to it.")
     raise out_of_reach(world, offer, upstream)
+
+
+def _still(world: World, way: Way, now: int, upstream: Link | None) -> bool:
+    """Whether a way has stayed one: links, peerings, routes and tariffs change within a batch as well."""
+    route = way.route
+    listed = world.catalog.routes.get((route.link, route.origin)) is route
+    return listed and _in_force(world, route, now, upstream) is way.tariff
 
 
 def out_of_reach(world: World, offer: KnownOffer, upstream: Link | None = None) -> IntertieError:

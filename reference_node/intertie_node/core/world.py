@@ -138,8 +138,8 @@ class World:
         self.draining = False
         self.uses: dict[str, dict[str, Use]] = {}
         """Uses counted in this batch: downstream link → upstream link, "" for consumers."""
-        self.ways: dict[tuple[bytes, str], list[Any]] = {}
-        """Ways found in this batch: (offer digest, link not to be taken) → `placing.Way`s, best first."""
+        self.ways: dict[tuple[bytes, str], Any] = {}
+        """Ways taken in this batch: (offer digest, link not to be taken) → the best `placing.Way`."""
         self._changed: dict[str, Invocation] = {}
         """By key: what the open batch has changed."""
         self._leaving: list[Invocation] = []

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 from tests.kit.line import ECHO, HOUR_MS, Line
 from tests.kit.sim_node import SimNode
 
+from intertie.errors import IntertieError
 from intertie.registry import ERRORS
 from intertie_node.core.catalog import KnownOffer
-from intertie_node.core.placing import out_of_reach
+from intertie_node.core.ledger import THEM
+from intertie_node.core.opening import Phase
+from intertie_node.core.placing import best_way, out_of_reach
 
 
 @pytest.fixture
@@ -54,14 +58,31 @@ def test_what_lies_behind_a_suspended_peering_is_named_so(line: Line) -> None:
     (link,) = (link.name for link in world.links.values() if link.peer.grid == "hub.example")
     known = world.catalog.find(ECHO)
     world.suspended.add(link)
-    world.ways.clear()
     assert line.refusal(line.north) == "PEER_UNAVAILABLE"
     assert "intertie peer resume hub.example" in out_of_reach(world, known).message
     world.suspended.discard(link)
-    world.ways.clear()
     assert line.refusal(line.north) == ""
     line.cut(line.north, line.hub)
     assert "resume" not in out_of_reach(world, known).message
+
+
+def test_what_changes_within_a_batch_counts_for_the_next_call(line: Line) -> None:
+    """A batch stays open while the one before it is being committed: links open and close meanwhile."""
+    world, now = line.north.world, line.net.now
+    known = world.catalog.find(ECHO)
+    (link,) = (link for link in world.links.values() if link.peer.grid == "hub.example")
+    for _ in range(2):
+        link.phase = Phase.DOWN
+        with pytest.raises(IntertieError, match="PEER_UNAVAILABLE"):
+            best_way(world, known, now)
+        link.phase = Phase.OPEN
+        way = best_way(world, known, now)
+        assert best_way(world, known, now) is way
+    link.ledger.tariffs[THEM][way.route.tariff_seq] = structs.replace(way.tariff, fee=7)
+    assert best_way(world, known, now).tariff.fee == 7
+    world.catalog.routes[way.route.link, way.route.origin] = structs.replace(way.route, expires_at=now)
+    with pytest.raises(IntertieError, match="PEER_UNAVAILABLE"):
+        best_way(world, known, now)
 
 
 @pytest.mark.parametrize("times", [1, 2])
