@@ -124,7 +124,7 @@ async def _run(console: Console, config: Config, seed: str, only: list[str], lon
         await target.meet()
         run = Run(target=f"{target.grid} at {target.table.public}", seed=seed)
         with terminal.Live(console, len(checks)) as live:
-            runner = Runner(target, config, seed, live)
+            runner = Runner(target, config, seed, lambda outcome: live(outcome.check))
             run.outcomes = await _judged(runner, checks, bool(watched))
             if again:
                 run.outcomes = await runner.again(run.outcomes, checks)
@@ -244,6 +244,7 @@ def selftest_command(
     seed: Seed = "selftest",
     others: Annotated[bool, typer.Option(help="Run each mutant against all checks of its area.")] = False,
     strict: Annotated[bool, typer.Option(help="Fail for other checks that a mutant turns red unnamed.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = os.cpu_count() or 1,
     json: Annotated[Path | None, typer.Option(help="Write what was seen as JSON: make trace reads it.")] = None,
 ) -> None:
     """Run every check against the honest grid, every mutant against its checks, and the three liars.
@@ -260,7 +261,16 @@ def selftest_command(
     except (ConfigError, OSError) as error:
         _refuse(error)
     began = time.monotonic()
-    matrix = selftest.run(seed, only or [], others=others or strict)
+    with terminal.Live(Console(stderr=True), len(selftest.chosen(only or []))) as live:
+        matrix = asyncio.run(
+            selftest.selftest(
+                seed,
+                only or [],
+                others=others or strict,
+                jobs=jobs,
+                progress=lambda trial: live(trial.mutant.name),
+            )
+        )
     faults = matrix.faults
     for trial in matrix.trials:
         if trial.undeclared:

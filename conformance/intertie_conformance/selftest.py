@@ -8,27 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from typing import Any, Final
 
 from intertie_conformance.checks import Check, all_checks
-from intertie_conformance.config import Config, SuiteTable, TargetTable
-from intertie_conformance.grid.invocations import OTHER_TOKEN, TOKEN
 from intertie_conformance.grid.liars import LIARS
 from intertie_conformance.grid.node import Grid
 from intertie_conformance.mutants import Mutant, all_mutants
-from intertie_conformance.passive import all_rules
 from intertie_conformance.registry import requirements
-from intertie_conformance.roles.target import Target, Unreachable
-from intertie_conformance.runner import Runner
+from intertie_conformance.trials import RED, Trial, judge, trial, tried
 from intertie_conformance.unseen import unseen
 from intertie_conformance.verdicts import Outcome, Verdict
 
-ANSWER_S: Final = 1.0
 LIAR_S: Final = 0.3
-AT_A_TIME: Final = 8
-"""Mutants that are tried beside each other: most of their time is waiting."""
-SLOW_AT_A_TIME: Final = 24
 YES_TOO: Final = frozenset(
     {
         "offers.AnyInput",
@@ -47,30 +38,6 @@ YES_TOO: Final = frozenset(
     }
 )
 """Mutants that the liar who says yes to everything is as well."""
-RED: Final = frozenset({Verdict.FAIL, Verdict.NON_STRICT})
-
-
-@dataclass
-class Trial:
-    """What came of one mutant."""
-
-    mutant: Mutant
-    outcomes: list[Outcome]
-
-    @property
-    def killed(self) -> bool:
-        """Whether a check of its requirement turned red."""
-        return any(o.id == self.mutant.requirement and o.verdict in RED for o in self.outcomes)
-
-    @property
-    def others(self) -> list[str]:
-        """Other requirements whose checks turned red."""
-        return sorted({o.id for o in self.outcomes if o.verdict in RED} - {self.mutant.requirement})
-
-    @property
-    def undeclared(self) -> list[str]:
-        """Of these, what the mutant does not name."""
-        return [name for name in self.others if not any(fnmatch(name, also) for also in self.mutant.also)]
 
 
 @dataclass
@@ -130,32 +97,6 @@ def testable() -> list[str]:
     return [r.id for r in requirements().values() if r.testable and r.is_must and r.id not in unseen()]
 
 
-async def judge(
-    grid: Grid, checks: Sequence[Check], seed: str, *, watch: bool = True, answer_s: float = ANSWER_S
-) -> list[Outcome]:
-    """Run checks, and the passive rules, against one of the suite's own grids."""
-    await grid.start()
-    table = TargetTable(public=grid.public, token=TOKEN, other_token=OTHER_TOKEN)
-    config = Config(target=table, suite=SuiteTable(answer_s=answer_s, peers=1))
-    target = Target(config)
-    try:
-        await target.meet()
-    except Unreachable as error:  # too busy: another try, alone, will tell
-        await target.stop()
-        await grid.stop()
-        got = str(error)
-        return [Outcome(c.id, c.name, Verdict.HARNESS_ERROR, "the grid can be met", got) for c in checks]
-    try:
-        runner = Runner(target, config, seed)
-        if watch:
-            await runner.exercise()
-        outcomes = await runner.run(checks, abreast=1)
-        return outcomes + (runner.observer.outcomes() if watch else [])
-    finally:
-        await target.stop()
-        await grid.stop()
-
-
 async def honest(seed: str) -> list[Outcome]:
     """Everything against the honest grid; what is red is tried once more, alone."""
     outcomes = await judge(Grid("honest.example"), all_checks(), seed, answer_s=5.0)
@@ -166,21 +107,6 @@ async def honest(seed: str) -> list[Outcome]:
     second = await judge(Grid("honest.example"), again, seed, watch=False, answer_s=5.0)
     by_name = {outcome.check: outcome for outcome in second}
     return [by_name.get(outcome.check, outcome) for outcome in outcomes]
-
-
-async def trial(made: Mutant, seed: str, *, others: bool, of: Sequence[str] = ()) -> Trial:
-    """A mutant against the checks of its requirement, and of its area where `others`; only against those `of` these."""
-    area = requirements()[made.requirement].area
-    chosen = [
-        c
-        for c in all_checks()
-        if c.id == made.requirement or (others and not c.slow and requirements()[c.id].area == area)
-    ]
-    if of:
-        chosen = [c for c in all_checks() if c.id in of and not c.slow]
-    watched = others or made.requirement in all_rules()
-    outcomes = await judge(Grid("mutant.example", made.rules()), chosen, seed, watch=watched)
-    return Trial(made, outcomes)
 
 
 async def liars(seed: str) -> dict[str, list[str]]:
@@ -208,25 +134,22 @@ def _lies() -> dict[str, Any]:
 
 
 async def selftest(
-    seed: str, only: Sequence[str] = (), *, others: bool = False, progress: Callable[[Trial], None] | None = None
+    seed: str,
+    only: Sequence[str] = (),
+    *,
+    others: bool = False,
+    jobs: int = 1,
+    progress: Callable[[Trial], None] = lambda _: None,
 ) -> Matrix:
     """All of it; `only` narrows the mutants by requirement or name and leaves honest grid and liars out."""
     matrix = Matrix()
     if not only:  # alone: an honest grid that is slow because of others would look like a broken one
         matrix.honest = await honest(seed)
-    lying = asyncio.create_task(liars(seed)) if not only else None
-    turns = {True: asyncio.Semaphore(SLOW_AT_A_TIME), False: asyncio.Semaphore(AT_A_TIME)}
-
-    async def tried(made: Mutant) -> Trial:
-        async with turns[_is_slow(made)]:
-            done = await trial(made, seed, others=others)
-        if progress is not None:
-            progress(done)
-        return done
-
-    matrix.trials = await asyncio.gather(*map(tried, _chosen(only)))
-    if lying is not None:
-        matrix.unearned = await lying
+    trying = asyncio.to_thread(tried, chosen(only), seed, others=others, jobs=jobs, progress=progress)
+    if not only:
+        matrix.unearned, matrix.trials = await asyncio.gather(liars(seed), trying)
+    else:
+        matrix.trials = await trying
     for place, done in enumerate(matrix.trials):  # again, alone: beside others a check may have had too little time
         if not done.killed:
             matrix.trials[place] = await trial(done.mutant, seed, others=others)
@@ -237,17 +160,7 @@ async def selftest(
     return matrix
 
 
-def _is_slow(made: Mutant) -> bool:
-    """Whether a mutant waits for real time rather than working."""
-    return any(c.slow for c in all_checks() if c.id == made.requirement)
-
-
-def _chosen(only: Sequence[str]) -> list[Mutant]:
+def chosen(only: Sequence[str]) -> list[Mutant]:
     """Mutants whose requirement or name begins with one of `only`; all if that is empty."""
     wanted = tuple(only) or ("",)
     return [made for made in all_mutants() if made.requirement.startswith(wanted) or made.name.startswith(wanted)]
-
-
-def run(seed: str, only: Sequence[str] = (), *, others: bool = False) -> Matrix:
-    """`selftest` in a loop of its own."""
-    return asyncio.run(selftest(seed, only, others=others))

@@ -10,7 +10,7 @@ import pytest
 
 from intertie.v1 import directory_pb2 as dr
 from intertie.v1 import link_pb2 as lk
-from intertie_conformance import selftest
+from intertie_conformance import trials
 from intertie_conformance.checks import Check, all_checks
 from intertie_conformance.config import Config, SuiteTable, TargetTable
 from intertie_conformance.grid.invocations import OTHER_TOKEN, TOKEN
@@ -80,7 +80,7 @@ def quick(prefix: str) -> list[Check]:
 async def test_a_target_that_hangs_or_floods_gets_verdicts(kind: type[Grid]) -> None:
     checks = quick("opening.")
     began = time.monotonic()
-    outcomes = await selftest.judge(kind("bad.example"), checks, "seed", watch=False, answer_s=0.3)
+    outcomes = await trials.judge(kind("bad.example"), checks, "seed", watch=False, answer_s=0.3)
     assert time.monotonic() - began < 40
     assert len(outcomes) == len(checks)
     assert {o.verdict for o in outcomes} == {Verdict.FAIL} or {o.check for o in outcomes if not o.is_red} <= {
@@ -90,13 +90,13 @@ async def test_a_target_that_hangs_or_floods_gets_verdicts(kind: type[Grid]) -> 
 
 async def test_a_target_that_decides_later_is_waited_for() -> None:
     checks = quick("opening.")[:2]
-    outcomes = await selftest.judge(Deliberate("slow.example"), checks, "seed", watch=False)
+    outcomes = await trials.judge(Deliberate("slow.example"), checks, "seed", watch=False)
     assert [o.verdict for o in outcomes] == [Verdict.PASS, Verdict.PASS]
 
 
 async def test_a_target_that_never_decides_is_waited_for_once() -> None:
     checks, began = quick("opening.")[:4], time.monotonic()
-    outcomes = await selftest.judge(Undecided("never.example"), checks, "seed", watch=False)
+    outcomes = await trials.judge(Undecided("never.example"), checks, "seed", watch=False)
     assert time.monotonic() - began < 15
     assert {(o.verdict, o.got[:22]) for o in outcomes} == {(Verdict.FAIL, "PROPOSAL_STATE_PENDING")}
 
@@ -111,7 +111,7 @@ class Alone(Rules):
 async def test_a_target_that_does_not_relay_is_probed_and_not_failed() -> None:
     names = ("relaying.hop_id", "relaying.longer_path", "relayed_events.events_unchanged", "resold_routes.no_loops")
     checks = [check for check in all_checks() if check.name in names]
-    outcomes = await selftest.judge(Grid("alone.example", Alone()), checks, "seed", watch=False)
+    outcomes = await trials.judge(Grid("alone.example", Alone()), checks, "seed", watch=False)
     assert [o.verdict for o in outcomes] == [Verdict.NOT_APPLICABLE] * len(names)
 
 
@@ -148,7 +148,7 @@ async def test_two_runs_with_one_seed_give_the_same_verdicts() -> None:
         return [(o.check, o.verdict.value) for o in outcomes]
 
     checks = [*quick("groups."), *quick("encoding.")]
-    runs = [await selftest.judge(Grid("twice.example"), checks, "one seed", watch=False) for _ in range(2)]
+    runs = [await trials.judge(Grid("twice.example"), checks, "one seed", watch=False) for _ in range(2)]
     assert told(runs[0]) == told(runs[1])
 
 
@@ -183,13 +183,13 @@ async def test_a_check_that_sees_nothing_is_no_pass() -> None:
         await asyncio.sleep(0)
 
     check = Check("IT-LNK-001", "blind.blind", blind, "stranger", False, False, False)
-    (outcome,) = await selftest.judge(Grid("seen.example"), [check], "seed", watch=False)
+    (outcome,) = await trials.judge(Grid("seen.example"), [check], "seed", watch=False)
     assert outcome.verdict is Verdict.HARNESS_ERROR
     assert outcome.got == "the check has seen nothing"
 
 
 async def test_a_target_full_of_proposals_is_no_wrong_answer() -> None:
     checks = quick("opening.")[:2] + quick("peering.")[:1]
-    outcomes = await selftest.judge(Full("full.example"), checks, "seed", watch=False)
+    outcomes = await trials.judge(Full("full.example"), checks, "seed", watch=False)
     assert {o.verdict for o in outcomes} == {Verdict.HARNESS_ERROR}
     assert all("start the target afresh" in o.got for o in outcomes)

@@ -43,9 +43,9 @@ class Live:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def __call__(self, outcome: Outcome) -> None:
-        """A check has come to its verdict."""
-        self._progress.update(self._task, advance=1, description=outcome.check)
+    def __call__(self, name: str) -> None:
+        """What has this name is done."""
+        self._progress.update(self._task, advance=1, description=name)
 
 
 def show(console: Console, run: Run, how: str) -> None:
