@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 400
+MAX_COLUMNS_OF_TYPESCRIPT = 140
 
 # Written in pieces so that this file does not contain what it forbids.
 DOWNLOAD_HOSTS = [
@@ -161,6 +162,32 @@ def test_no_python_file_is_long() -> None:
     }
     assert lengths
     assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def typescript_files() -> dict[str, list[str]]:
+    return {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").splitlines()
+        for path in project_files()
+        if path.suffix == ".ts"
+    }
+
+
+def test_no_typescript_file_is_long() -> None:
+    files = typescript_files()
+    assert files
+    assert {name: len(lines) for name, lines in files.items() if len(lines) > MAX_LINES} == {}
+
+
+def test_no_line_of_typescript_is_long() -> None:
+    files = typescript_files()
+    assert files
+    long = [
+        f"{name}:{number}"
+        for name, lines in files.items()
+        for number, line in enumerate(lines, start=1)
+        if len(line) > MAX_COLUMNS_OF_TYPESCRIPT
+    ]
+    assert long == []
 
 
 def test_the_readme_s_python_is_python() -> None:

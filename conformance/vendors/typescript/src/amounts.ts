@@ -1,29 +1,37 @@
 // Exact arithmetic of value (RFC 0003 section 3.6, RFC 0011 section 3.4). A price is {num, den}, a line {unit, num, den}.
 import { MAX64, need, refuse } from './core.ts'
+import type { PriceLine } from './messages.ts'
 
 const inRange = (n: bigint, low = 0n) => n >= low && n <= MAX64
-const operand: (ok: any) => void = ok => need(ok, 'AMOUNT_INVALID', 'An amount, quantity or price is out of range.')
+function operand(ok: unknown): asserts ok { need(ok, 'AMOUNT_INVALID', 'An amount, quantity or price is out of range.') }
 const fits = (n: bigint) => { need(n <= MAX64, 'AMOUNT_OVERFLOW', 'A computed amount does not fit 63 bits.'); return n }
 export const ceilDiv = (a: bigint, b: bigint): bigint => -floorDiv(-a, b)
 export const floorDiv = (a: bigint, b: bigint): bigint => { const q = a / b; return a % b !== 0n && a < 0n !== b < 0n ? q - 1n : q }
 const gcd = (a: bigint, b: bigint): bigint => { while (b) [a, b] = [b, a % b]; return a }
-export const lowest = (num: bigint, den: bigint) => { if (num === 0n) return { num: 0n, den: 1n }; const g = gcd(num, den); return { num: num / g, den: den / g } }
+export interface Price { num: bigint; den: bigint }
+export function lowest(num: bigint, den: bigint): Price {
+  if (num === 0n) return { num: 0n, den: 1n }
+  const g = gcd(num, den)
+  return { num: num / g, den: den / g }
+}
 
 // The sum without a bound on its width: what a charge entry is compared with.
-export const sumOf = (prices: any[], quantities: bigint[]): bigint => prices.reduce((s: bigint, p, i) => s + ceilDiv(quantities[i] * p.num, p.den), 0n)
-export function charge(prices: any[], quantities: bigint[]): bigint {
+export const sumOf = (prices: Price[], quantities: bigint[]): bigint =>
+  prices.reduce((s: bigint, p, i) => s + ceilDiv(quantities[i] * p.num, p.den), 0n)
+export function charge(prices: Price[], quantities: bigint[]): bigint {
   operand(prices.length === quantities.length)
   for (const p of prices) operand(inRange(p.num) && inRange(p.den, 1n))
   for (const q of quantities) operand(inRange(q))
   return fits(sumOf(prices, quantities))
 }
-export function scalePrice(p: any, markup_num: bigint, markup_den: bigint) {
+export function scalePrice(p: Price, markup_num: bigint, markup_den: bigint): Price {
   operand(inRange(p.num) && inRange(p.den, 1n) && inRange(markup_num) && inRange(markup_den, 1n))
   const r = lowest(p.num * markup_num, p.den * markup_den)
   fits(r.num); fits(r.den)
   return r
 }
-export function applyTariff(lines: any[], t: { markup_num: bigint; markup_den: bigint; fee: bigint }): any[] {
+export interface Tariff { markup_num: bigint; markup_den: bigint; fee: bigint }
+export function applyTariff(lines: PriceLine[], t: Tariff): PriceLine[] {
   operand(inRange(t.fee))
   const out = lines.map(l => ({ unit: l.unit, ...scalePrice(l, t.markup_num, t.markup_den) }))
   if (t.fee !== 0n && !out.some(l => l.unit === 'order')) out.push({ unit: 'order', num: 0n, den: 1n })
@@ -34,11 +42,10 @@ export function applyTariff(lines: any[], t: { markup_num: bigint; markup_den: b
     return { unit: l.unit, ...r }
   })
 }
-export const orderPrice = (lines: any[]) => { const l = lines.find(l => l.unit === 'order'); return l ? ceilDiv(l.num, l.den) : 0n }
+export const orderPrice = (lines: PriceLine[]) => { const l = lines.find(l => l.unit === 'order'); return l ? ceilDiv(l.num, l.den) : 0n }
 
 export interface Rate { num: bigint; den: bigint; fee: bigint; lines: bigint }
 // Ratio and own fee between an upstream and a downstream tariff.
-export interface Tariff { markup_num: bigint; markup_den: bigint; fee: bigint }
 export function rate(up: Tariff, down: Tariff): { num: bigint; den: bigint; fee: bigint } {
   let num: bigint, den: bigint
   if (down.markup_num > 0n) ({ num, den } = lowest(up.markup_num * down.markup_den, up.markup_den * down.markup_num))
@@ -69,8 +76,10 @@ export function totalOf(b: Uint8Array): bigint {
 export function parseAmount(text: string, scale: number): bigint {
   operand(scale >= 0 && scale <= 9)
   const m = /^(0|[1-9][0-9]{0,18})(?:\.([0-9]{1,9}))?$/.exec(text)
-  operand(!!m && !text.includes('\n') && (m![2] ?? '').length <= scale)
-  const v = BigInt(m![1]) * 10n ** BigInt(scale) + BigInt((m![2] ?? '').padEnd(scale, '0') || '0')
+  operand(m && !text.includes('\n'))
+  const [, whole, part = ''] = m
+  operand(part.length <= scale)
+  const v = BigInt(whole) * 10n ** BigInt(scale) + BigInt(part.padEnd(scale, '0') || '0')
   operand(v <= MAX64)
   return v
 }

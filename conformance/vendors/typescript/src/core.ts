@@ -1,17 +1,19 @@
 // What everything rests on: refusals, digests, ids, names, places (RFC 0003 sections 3.2, 3.3, 3.7, 3.8; RFC 0012).
 import { createHash, createHmac, randomBytes } from 'node:crypto'
+import type * as Msg from './messages.ts'
 
+export type Metadata = Record<string, string | number | bigint>
 export class Refusal extends Error {
-  constructor(readonly reason: string, message = '', readonly metadata: Record<string, any> = {}) { super(message || reason) }
-  get problem() {
+  constructor(readonly reason: string, message = '', readonly metadata: Metadata = {}) { super(message || reason) }
+  get problem(): Msg.Problem {
     return { reason: this.reason, message: this.message.slice(0, 1024),
       metadata: new Map(Object.entries(this.metadata).map(([k, v]) => [k, String(v).slice(0, 256)] as [string, string])) }
   }
 }
-export const refuse = (reason: string, message = '', metadata: Record<string, any> = {}): never => {
-  throw new Refusal(reason, message, metadata)
+export function refuse(reason: string, message = '', metadata: Metadata = {}): never { throw new Refusal(reason, message, metadata) }
+export function need(ok: unknown, reason: string, message = '', metadata: Metadata = {}): asserts ok {
+  if (!ok) refuse(reason, message, metadata)
 }
-export const need = (ok: any, reason: string, message = '', metadata: Record<string, any> = {}) => { if (!ok) refuse(reason, message, metadata) }
 
 export const sha256 = (...parts: (Uint8Array | string)[]): Buffer => {
   const h = createHash('sha256')
@@ -25,11 +27,15 @@ export const eq = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0
 export const hex = (b: Uint8Array) => Buffer.from(b).toString('hex')
 
 export const genesisOf = (payload: Uint8Array) => sha256('intertie/v1/genesis\0', payload)
-export const nextHead = (head: Uint8Array, entry: Uint8Array) => sha256('intertie/v1/head\0', head, sha256('intertie/v1/entry\0', entry))
-export const sessionOf = (dialler: Uint8Array, acceptor: Uint8Array) => sha256('intertie/v1/session\0', sha256(dialler), sha256(acceptor))
+export const nextHead = (head: Uint8Array, entry: Uint8Array) =>
+  sha256('intertie/v1/head\0', head, sha256('intertie/v1/entry\0', entry))
+export const sessionOf = (dialler: Uint8Array, acceptor: Uint8Array) =>
+  sha256('intertie/v1/session\0', sha256(dialler), sha256(acceptor))
 
 export const MAX64 = (1n << 63n) - 1n
 export const now = () => BigInt(Date.now())
+export const nothing = Buffer.alloc(0)
+export const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b))
 export const max = (a: bigint, b: bigint) => a > b ? a : b
 export const min = (a: bigint, b: bigint) => a < b ? a : b
 
@@ -56,7 +62,8 @@ export const hopId = (time: bigint, secret: Uint8Array, head: Uint8Array, attemp
 
 // Names and codes.
 const LABEL = /^(?!-)[a-z0-9-]{1,63}(?<!-)$/
-export const isGridName = (s: string) => s.length > 0 && s.length <= 253 && s.split('.').every(l => LABEL.test(l)) && !/^[0-9]+$/.test(s.split('.').at(-1)!)
+export const isGridName = (s: string) =>
+  s.length > 0 && s.length <= 253 && s.split('.').every(l => LABEL.test(l)) && !/(^|\.)[0-9]+$/.test(s)
 export const isAddress = (s: string) => {
   const m = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([1-9][0-9]{0,4})$/.exec(s)
   return !!m && !s.includes('\n') && Number(m[1]) <= 65535

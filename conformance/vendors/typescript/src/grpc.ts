@@ -2,9 +2,10 @@
 import http2 from 'node:http2'
 import net from 'node:net'
 import tls from 'node:tls'
-import { eq, Refusal, refuse } from './core.ts'
+import { Refusal, refuse } from './core.ts'
 import { statusOf } from './errors.ts'
-import { decode, encode } from './proto.ts'
+import type { Messages } from './messages.ts'
+import { decodeOr, encode, type Draft } from './proto.ts'
 
 // Cuts a stream of bytes into gRPC messages.
 class Cutter {
@@ -48,17 +49,22 @@ export class ServerCall {
   constructor(readonly stream: http2.ServerHttp2Stream, readonly headers: http2.IncomingHttpHeaders) {
     stream.on('data', (b: Buffer) => {
       if (this.finished) return
-      try { for (const m of this.cutter.feed(b)) { if (this.onMessage) this.onMessage(m); else { this.messages.push(m); this.wake?.() } } }
-      catch (e) { this.fail(e) }
+      try { for (const m of this.cutter.feed(b)) this.arrived(m) } catch (e) { this.fail(e) }
     })
     stream.on('end', () => { this.ended = true; this.wake?.(); this.onEnd?.() })
     stream.on('error', () => {})
     stream.on('close', () => { this.gone = true; this.wake?.(); this.onGone?.() })
   }
+  private arrived(m: Buffer) {
+    if (this.onMessage) this.onMessage(m)
+    else { this.messages.push(m); this.wake?.() }
+  }
   get peerCertificate(): Buffer | undefined {
     const session = this.stream.session
     if (!session) return undefined
-    if (!certificates.has(session)) { try { certificates.set(session, (session.socket as tls.TLSSocket).getPeerX509Certificate()?.raw) } catch { return undefined } }
+    if (!certificates.has(session)) {
+      try { certificates.set(session, (session.socket as tls.TLSSocket).getPeerX509Certificate()?.raw) } catch { return undefined }
+    }
     return certificates.get(session)
   }
   async request(): Promise<Buffer> {
@@ -86,9 +92,9 @@ export class ServerCall {
   }
   get buffered() { return this.stream.writableLength }
   end() { this.finish({ 'grpc-status': '0' }) }
-  fail(e: any) {
-    const s = statusOf(e)
-    this.finish({ 'grpc-status': String(s.code), 'grpc-message': encodeURIComponent(s.message).replace(/%20/g, ' '), 'grpc-status-details-bin': s.details })
+  fail(e: unknown) {
+    const s = statusOf(e), message = encodeURIComponent(s.message).replace(/%20/g, ' ')
+    this.finish({ 'grpc-status': String(s.code), 'grpc-message': message, 'grpc-status-details-bin': s.details })
   }
   private finish(trailers: http2.OutgoingHttpHeaders) {
     if (this.finished || this.stream.destroyed) return
@@ -106,54 +112,71 @@ export class ServerCall {
 }
 
 export type Handler = (call: ServerCall) => unknown
+type Type = keyof Messages
+type Method<Q extends Type, A extends Type> = (r: Messages[Q], call: ServerCall) => Draft<Messages[A]> | Promise<Draft<Messages[A]>>
 export class GrpcServer {
   private handlers = new Map<string, Handler>()
   private server: http2.Http2Server | http2.Http2SecureServer
   constructor(secure?: { cert: string; key: string; mutual: boolean }) {
     const settings = { maxSessionMemory: 512, settings: { initialWindowSize: 1 << 20, maxConcurrentStreams: 4096 } }
     this.server = secure
-      ? http2.createSecureServer({ ...settings, cert: secure.cert, key: secure.key, requestCert: secure.mutual, rejectUnauthorized: false, minVersion: 'TLSv1.2' })
+      ? http2.createSecureServer({ ...settings, cert: secure.cert, key: secure.key, requestCert: secure.mutual, rejectUnauthorized: false,
+        minVersion: 'TLSv1.2' })
       : http2.createServer(settings)
     this.server.on('session', s => { s.on('error', () => {}) })
     this.server.on('sessionError', () => {})
-    this.server.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => {
-      if (!String(headers['content-type']).startsWith('application/grpc') || headers[':method'] !== 'POST') { stream.respond({ ':status': 415 }, { endStream: true }); return }
-      const call = new ServerCall(stream, headers), handler = this.handlers.get(headers[':path']!)
-      if (!handler) { call.fail(new Refusal('UNSUPPORTED_FEATURE', 'No such method is served here.')); return }
-      Promise.resolve().then(() => handler(call)).catch(e => call.fail(e))
-    })
+    this.server.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => this.called(stream, headers))
+  }
+  private called(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) {
+    if (!String(headers['content-type']).startsWith('application/grpc') || headers[':method'] !== 'POST') {
+      stream.respond({ ':status': 415 }, { endStream: true })
+      return
+    }
+    const call = new ServerCall(stream, headers), handler = this.handlers.get(headers[':path'] ?? '')
+    if (!handler) { call.fail(new Refusal('UNSUPPORTED_FEATURE', 'No such method is served here.')); return }
+    Promise.resolve().then(() => handler(call)).catch(e => call.fail(e))
   }
   handle(path: string, handler: Handler) { this.handlers.set('/intertie.v1.' + path, handler) }
-  unary(path: string, request: string, response: string, fn: (r: any, call: ServerCall) => any) {
+  unary<Q extends Type, A extends Type>(path: string, request: Q, response: A, fn: Method<Q, A>) {
     this.handle(path, async call => {
       const answer = await fn(message(request, await call.request()), call)
       call.write(encode(response, answer)); call.end()
     })
   }
   listen(host: string, port: number): Promise<number> {
-    return new Promise((done, failed) => { this.server.once('error', failed)
-      this.server.listen(port, host, () => done((this.server.address() as net.AddressInfo).port)) })
+    return new Promise((done, failed) => {
+      this.server.once('error', failed)
+      this.server.listen(port, host, () => done((this.server.address() as net.AddressInfo).port))
+    })
   }
 }
-export const message = (type: string, b: Buffer): any => {
-  try { return decode(type, b) } catch { return refuse('INVALID_ARGUMENT', 'The request does not decode.', { field: type }) }
-}
+export const message = <Q extends Type>(type: Q, b: Buffer): Messages[Q] =>
+  decodeOr(type, b, () => refuse('INVALID_ARGUMENT', 'The request does not decode.', { field: type }))
 
-const anonymous = tls.createSecureContext({ minVersion: 'TLSv1.2' })
-// A connection to another grid's port, its certificate compared byte by byte before anything is said.
-export async function connect(address: string, o: { context?: tls.SecureContext; admit: (der: Buffer) => boolean; grid?: string }): Promise<http2.ClientHttp2Session> {
-  const m = /^\[?([^\]]+)\]?:(\d+)$/.exec(address)!
-  const plain = net.connect({ host: m[1], port: Number(m[2]) })
-  await new Promise<void>((done, failed) => { plain.once('connect', done); plain.once('error', failed); setTimeout(() => failed(new Error('timeout')), 5000).unref() })
-  const socket = tls.connect({ socket: plain, secureContext: o.context ?? anonymous, rejectUnauthorized: false, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2',
-    servername: o.grid ?? (net.isIP(m[1]) ? undefined : m[1]) })
-  await new Promise<void>((done, failed) => {
-    const timer = setTimeout(() => failed(new Error('timeout')), 5000)
-    socket.once('secureConnect', () => { clearTimeout(timer); done() }); socket.once('error', e => { clearTimeout(timer); failed(e) })
+const PATIENCE_MS = 5000
+// Done with one event, or failed by an error or the time.
+function within(socket: net.Socket, event: string): Promise<void> {
+  return new Promise((done, failed) => {
+    const timer = setTimeout(() => failed(new Error('timeout')), PATIENCE_MS)
+    socket.once(event, () => { clearTimeout(timer); done() })
+    socket.once('error', e => { clearTimeout(timer); failed(e) })
   })
+}
+const anonymous = tls.createSecureContext({ minVersion: 'TLSv1.2' })
+export interface Connecting { context?: tls.SecureContext; admit: (der: Buffer) => boolean; grid?: string }
+// A connection to another grid's port, its certificate compared byte by byte before anything is said.
+export async function connect(address: string, o: Connecting): Promise<http2.ClientHttp2Session> {
+  const m = /^\[?([^\]]+)\]?:(\d+)$/.exec(address)
+  if (!m) throw new Error('no address')
+  const [, host, port] = m, plain = net.connect({ host, port: Number(port) })
+  await within(plain, 'connect')
+  const socket = tls.connect({ socket: plain, secureContext: o.context ?? anonymous, rejectUnauthorized: false, ALPNProtocols: ['h2'],
+    minVersion: 'TLSv1.2', servername: o.grid ?? (net.isIP(host) ? undefined : host) })
+  await within(socket, 'secureConnect')
   const der = socket.getPeerCertificate(false)?.raw
   if (!der || !o.admit(der)) { socket.destroy(); refuse('CERTIFICATE_MISMATCH', 'The server presents another certificate.', {}) }
-  const session = http2.connect('https://' + address, { createConnection: () => socket, maxSessionMemory: 512, settings: { initialWindowSize: 1 << 20 } })
+  const settings = { initialWindowSize: 1 << 20 }
+  const session = http2.connect('https://' + address, { createConnection: () => socket, maxSessionMemory: 512, settings })
   session.on('error', () => {})
   return session
 }
@@ -164,8 +187,9 @@ export class ClientCall {
   private code = 14
   readonly stream: http2.ClientHttp2Stream
   constructor(session: http2.ClientHttp2Session, path: string, headers: Record<string, string> = {}) {
-    this.stream = session.request({ ':method': 'POST', ':path': '/intertie.v1.' + path, 'content-type': 'application/grpc+proto', te: 'trailers', ...headers })
-    const status = (h: any) => { if (h['grpc-status'] !== undefined) this.code = Number(h['grpc-status']) }
+    this.stream = session.request({ ':method': 'POST', ':path': '/intertie.v1.' + path, 'content-type': 'application/grpc+proto',
+      te: 'trailers', ...headers })
+    const status = (h: http2.IncomingHttpHeaders) => { if (h['grpc-status'] !== undefined) this.code = Number(h['grpc-status']) }
     this.stream.on('response', status).on('trailers', status).on('error', () => {})
     this.stream.on('data', b => { try { for (const x of this.cutter.feed(b)) this.onMessage?.(x) } catch { this.stream.destroy() } })
     this.stream.on('close', () => this.onEnd?.(this.code))
@@ -186,4 +210,3 @@ export function callUnary(session: http2.ClientHttp2Session, path: string, reque
     call.write(request); call.end()
   })
 }
-export const same = eq

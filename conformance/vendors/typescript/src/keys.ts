@@ -1,7 +1,8 @@
 // Ed25519 keys, signatures and envelopes (RFC 0003 sections 3.4 and 3.5).
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign as edSign, verify as edVerify, type KeyObject } from 'node:crypto'
-import { eq, hex, multihash, need } from './core.ts'
-import { decode, encode } from './proto.ts'
+import { eq, hex, multihash, need, refuse } from './core.ts'
+import type * as Msg from './messages.ts'
+import { decodeOr, encode } from './proto.ts'
 
 export const TYPE = {
   descriptor: 'application/vnd.intertie.descriptor.v1+protobuf',
@@ -55,7 +56,8 @@ export function verifies(spki: Uint8Array, data: Uint8Array, signature: Uint8Arr
   let key = objects.get(name)
   if (key === undefined) {
     if (objects.size > 4096) objects.clear()                 // a JWK takes half the time of DER
-    try { key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(spki.subarray(12)).toString('base64url') }, format: 'jwk' }) } catch { key = null }
+    const x = Buffer.from(spki.subarray(12)).toString('base64url')
+    try { key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' }) } catch { key = null }
     objects.set(name, key)
   }
   try { return !!key && edVerify(null, data, key, signature) } catch { return false }
@@ -66,26 +68,28 @@ export function pae(type: string, payload: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(`DSSEv1 ${t.length} `), t, Buffer.from(` ${payload.length} `), payload])
 }
 export function seal(type: string, payload: Buffer, keys: SigningKey[]): Buffer {
-  return encode('Envelope', { payload_type: type, payload, signatures: keys.map(k => ({ key_id: k.id, value: k.sign(pae(type, payload)) })) })
+  return encode('Envelope', { payload_type: type, payload, signatures: keys.map(k => signatureBy(k, type, payload)) })
 }
-export function addSignature(envelope: any, key: SigningKey): Buffer {
-  return encode('Envelope', { ...envelope, signatures: [...envelope.signatures, { key_id: key.id, value: key.sign(pae(envelope.payload_type, envelope.payload)) }] })
+export function addSignature(envelope: Msg.Envelope, key: SigningKey): Buffer {
+  const { payload_type, payload, signatures } = envelope
+  return encode('Envelope', { payload_type, payload, signatures: [...signatures, signatureBy(key, payload_type, payload)] })
 }
+const signatureBy = (key: SigningKey, type: string, payload: Uint8Array) => ({ key_id: key.id, value: key.sign(pae(type, payload)) })
 
 // Steps 1 to 3 of the table of section 3.5.
-export function openEnvelope(bytes: Uint8Array, limit = 1048576): any {
+export function openEnvelope(bytes: Uint8Array, limit = 1048576): Msg.Envelope {
   need(bytes.length <= limit, 'INVALID_ARGUMENT', `An envelope has more than ${limit} bytes.`)
-  let e: any
-  try { e = decode('Envelope', bytes) } catch { need(false, 'INVALID_ARGUMENT', 'An envelope does not decode.') }
+  const e = decodeOr('Envelope', bytes, () => refuse('INVALID_ARGUMENT', 'An envelope does not decode.'))
   need(e.signatures.length >= 1 && e.signatures.length <= 8, 'INVALID_ARGUMENT', 'An envelope has no signature or more than eight.')
   return e
 }
 // Steps 4 to 7: gives the known keys that have signed.
-export function checkEnvelope(e: any, type: string, keys: Uint8Array[]): Buffer[] {
+export function checkEnvelope(e: Msg.Envelope, type: string, keys: Uint8Array[]): Buffer[] {
   need(e.payload_type === type, 'INVALID_ARGUMENT', `The payload type is not ${type}.`)
-  const ids = e.signatures.map((s: any) => hex(s.key_id))
+  const ids = e.signatures.map(s => hex(s.key_id))
   need(new Set(ids).size === ids.length, 'SIGNATURE_INVALID', 'A key has signed twice.')
-  const known = new Map(keys.map(k => [hex(keyId(k)), Buffer.from(k)])), signed: Buffer[] = [], data = pae(type, e.payload)
+  const known = new Map(keys.map(k => [hex(keyId(k)), Buffer.from(k)])), data = pae(type, e.payload)
+  const signed: Buffer[] = []
   for (const s of e.signatures) {
     const key = known.get(hex(s.key_id))
     if (!key) continue

@@ -4,43 +4,63 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
-interface Field { name: string; no: number; type: string; rep: boolean; map: boolean; oneof: string; kind: 'msg' | 'enum' | 'scalar' }
-interface Message { name: string; fields: Field[]; byNo: Map<number, Field> }
+import type { Messages } from './messages.ts'
 
-const messages = new Map<string, Message>()
-export const enums = new Map<string, Map<string, number>>()
+type Kind = 'msg' | 'enum' | 'scalar'
+export interface Field { name: string; no: number; type: string; rep: boolean; map: boolean; oneof: string; kind: Kind }
+export interface Message { name: string; file: string; fields: Field[]; byNo: Map<number, Field> }
+// A message that is being read or written: what its fields are is known when the protos have been read.
+type Fields = Record<string, any>
+// What can be encoded: a message of which any field may be left out, with bytes of any kind.
+export type Draft<T> =
+  T extends Uint8Array ? Uint8Array
+  : T extends Map<string, string> ? T
+  : T extends (infer E)[] ? readonly Draft<E>[]
+  : T extends object ? { readonly [K in keyof T]?: Draft<T[K]> }
+  : T
+
+export const messages = new Map<string, Message>()
+const enums = new Set<string>()
 const SCALARS = new Set(['string', 'bytes', 'bool', 'int32', 'uint32', 'int64', 'uint64'])
 
-const RAW = new Set(['RecordProof', 'Event', 'Frame'])          // messages whose exact bytes are kept as $raw
+export const RAW = new Set(['RecordProof', 'Event', 'Frame'])          // messages whose exact bytes are kept as $raw
 
 export class Malformed extends Error {}
 
 export function loadProtos(dir: string) {
-  for (const file of readdirSync(dir).filter(f => f.endsWith('.proto'))) parse(readFileSync(join(dir, file), 'utf8'))
+  for (const file of readdirSync(dir).filter(f => f.endsWith('.proto')).sort()) parse(readFileSync(join(dir, file), 'utf8'), file)
   resolve()
 }
-function parse(source: string) {
-    const text = source.replace(/\/\/.*$/gm, '')
-    let msg: Message | null = null, en: Map<string, number> | null = null, oneof = '', service = 0
-    for (const m of text.matchAll(/message (\w+) \{\}?|enum (\w+) \{|oneof (\w+) \{|service \w+ \{|(\w+) = (\d+);|\}/g)) {
-      if (m[1]) {
-        const made: Message = { name: m[1], fields: [], byNo: new Map() }
-        messages.set(m[1], made)
-        if (!m[0].endsWith('}')) msg = made
-      } else if (m[2]) enums.set(m[2], en = new Map())
-      else if (m[3]) oneof = m[3]
-      else if (m[0].startsWith('service ')) service = 1
-      else if (m[0] === '}') { if (oneof) oneof = ''; else if (service) service = 0; else { msg = null; en = null } }
-      else if (en) en.set(m[4], Number(m[5]))
-      else if (msg) {
-        const line = text.slice(text.lastIndexOf('\n', m.index) + 1, m.index).trim()
-        const rep = line.startsWith('repeated '), map = line.startsWith('map<')
-        const f: Field = { name: m[4], no: Number(m[5]), type: line.replace('repeated ', '').trim(), rep, map, oneof, kind: 'scalar' }
-        msg.fields.push(f); msg.byNo.set(f.no, f)
-      }
+const DECLARATION = /message (\w+) \{\}?|enum (\w+) \{|oneof (\w+) \{|service \w+ \{|(\w+) = (\d+);|\}/g
+function parse(source: string, file: string) {
+  const text = source.replace(/\/\/.*$/gm, '')
+  let message: Message | null = null, oneof = '', inService = false
+  for (const m of text.matchAll(DECLARATION)) {
+    const [whole, messageName, enumName, oneofName, field, no] = m
+    if (messageName) {
+      const made: Message = { name: messageName, file, fields: [], byNo: new Map() }
+      messages.set(messageName, made)
+      if (!whole.endsWith('}')) message = made
+    } else if (enumName) enums.add(enumName)
+    else if (oneofName) oneof = oneofName
+    else if (whole.startsWith('service ')) inService = true
+    else if (whole === '}') {
+      if (oneof) oneof = ''
+      else if (inService) inService = false
+      else message = null
+    } else if (message && field) {
+      const before = text.slice(text.lastIndexOf('\n', m.index) + 1, m.index).trim()
+      addField(message, before, field, Number(no), oneof)
     }
+  }
 }
-// What the protos do not hold: how gRPC reports errors.
+function addField(message: Message, before: string, name: string, no: number, oneof: string) {
+  const rep = before.startsWith('repeated '), map = before.startsWith('map<')
+  const f: Field = { name, no, type: before.replace('repeated ', '').trim(), rep, map, oneof, kind: 'scalar' }
+  message.fields.push(f)
+  message.byNo.set(no, f)
+}
+// What the protos do not hold: how gRPC reports errors, and a frame in its request or answer.
 parse(`message Status {
 int32 code = 1;
 string message = 2;
@@ -57,7 +77,7 @@ map<string, string> metadata = 3;
 }
 message Wrap {
 bytes frame = 1;
-}`)
+}`, '')
 function resolve() {
   for (const m of messages.values()) {
     m.fields.sort((a, b) => a.no - b.no)
@@ -114,50 +134,71 @@ class Reader {
   }
 }
 
-const NUMBER = (type: string, v: bigint): any => {
-  switch (type) {
+function numberOf(f: Field, v: bigint): bigint | number | boolean {
+  if (f.kind === 'enum') return Number(BigInt.asIntN(32, v))
+  switch (f.type) {
     case 'bool': return v !== 0n
     case 'int64': return BigInt.asIntN(64, v)
     case 'uint64': return v
     case 'uint32': return Number(BigInt.asUintN(32, v))
-    default: return Number(BigInt.asIntN(32, v))             // int32 and enumerations
+    default: return Number(BigInt.asIntN(32, v))
   }
 }
 
-function blank(m: Message) {
-  const o: any = {}
+function blank(m: Message): Fields {
+  const o: Fields = {}
   for (const f of m.fields)
     o[f.name] = f.map ? new Map() : f.rep ? [] : f.kind === 'msg' || f.oneof ? undefined : zero(f)
   return o
 }
-function zero(f: Field): any {
+function zero(f: Field): string | Buffer | boolean | bigint | number {
   if (f.kind === 'enum') return 0
-  switch (f.type) { case 'string': return ''; case 'bytes': return Buffer.alloc(0); case 'bool': return false
-    case 'int64': case 'uint64': return 0n; default: return 0 }
+  switch (f.type) {
+    case 'string': return ''
+    case 'bytes': return Buffer.alloc(0)
+    case 'bool': return false
+    case 'int64': case 'uint64': return 0n
+    default: return 0
+  }
+}
+function named(name: string): Message {
+  const m = messages.get(name)
+  if (!m) throw new Error(`no message ${name}`)
+  return m
 }
 
-export function decode(name: string, buf: Uint8Array, into?: any): any {
-  const m = messages.get(name)!, o = into ?? blank(m)
+export function decode<K extends keyof Messages>(name: K, buf: Uint8Array): Messages[K] {
+  const m = named(name)
+  return read(m, buf, blank(m)) as Messages[K]             // messages.ts is made from the protos that it is read by
+}
+// Decodes what may be malformed; `bad` says how that is refused.
+export function decodeOr<K extends keyof Messages>(name: K, buf: Uint8Array, bad: () => never): Messages[K] {
+  try { return decode(name, buf) } catch { return bad() }
+}
+function read(m: Message, buf: Uint8Array, o: Fields): Fields {
   const r = new Reader(Buffer.isBuffer(buf) ? buf : Buffer.from(buf))
   while (!r.done) {
     const [no, wire] = r.tag(), f = m.byNo.get(no)
     const text = f && (f.map || f.kind === 'msg' || f.type === 'string' || f.type === 'bytes')
-    if (f && text && wire === 2) {
-      const b = r.bytes(Number(r.varint()))
-      if (f.map) { const [k, v] = mapEntry(b); o[f.name].set(k, v); continue }
-      const before = f.rep ? undefined : o[f.name]
-      const value = f.kind === 'msg' ? decode(f.type, b, before) : f.type === 'bytes' ? b : string(b)
-      if (RAW.has(f.type)) value.$raw = before ? Buffer.concat([before.$raw, b]) : b
-      set(m, o, f, value)
-    } else if (f && !text && wire === 0) set(m, o, f, NUMBER(f.kind === 'enum' ? 'enum' : f.type, r.varint()))
+    if (f && text && wire === 2) readText(m, o, f, r.bytes(Number(r.varint())))
+    else if (f && !text && wire === 0) set(m, o, f, numberOf(f, r.varint()))
     else if (f && !text && wire === 2 && f.rep) {
       const p = new Reader(r.bytes(Number(r.varint())))
-      while (!p.done) o[f.name].push(NUMBER(f.kind === 'enum' ? 'enum' : f.type, p.varint()))
+      while (!p.done) o[f.name].push(numberOf(f, p.varint()))
     } else r.skip(wire, no)
   }
   return o
 }
-function set(m: Message, o: any, f: Field, value: any) {
+// A field of bytes, text, or a message; the same message field again is merged with what came before.
+function readText(m: Message, o: Fields, f: Field, b: Buffer) {
+  if (f.map) { const [k, v] = mapEntry(b); o[f.name].set(k, v); return }
+  if (f.kind !== 'msg') { set(m, o, f, f.type === 'bytes' ? b : string(b)); return }
+  const before = f.rep ? undefined : o[f.name], inner = named(f.type)
+  const value = read(inner, b, before ?? blank(inner))
+  if (RAW.has(f.type)) value.$raw = before ? Buffer.concat([before.$raw, b]) : b
+  set(m, o, f, value)
+}
+function set(m: Message, o: Fields, f: Field, value: unknown) {
   if (f.rep) { o[f.name].push(value); return }
   if (f.oneof) for (const g of m.fields) if (g.oneof === f.oneof && g !== f) o[g.name] = undefined
   o[f.name] = value
@@ -166,7 +207,8 @@ function string(b: Buffer): string {
   try { return utf8.decode(b) } catch { throw new Malformed('not UTF-8') }
 }
 function mapEntry(b: Buffer): [string, string] {
-  const r = new Reader(b); let k = '', v = ''
+  const r = new Reader(b)
+  let k = '', v = ''
   while (!r.done) {
     const [no, wire] = r.tag()
     if (wire === 2 && no === 1) k = string(r.bytes(Number(r.varint())))
@@ -179,36 +221,52 @@ function mapEntry(b: Buffer): [string, string] {
 function varint(out: number[], v: bigint | number) {
   let n = typeof v === 'bigint' ? v : BigInt(v)
   if (n < 0n) n = BigInt.asUintN(64, n)
-  if (n < 0x7fffffffn) { let k = Number(n); while (k > 127) { out.push(k & 127 | 128); k >>>= 7 } out.push(k); return }
+  if (n < 0x7fffffffn) {
+    let k = Number(n)
+    while (k > 127) { out.push(k & 127 | 128); k >>>= 7 }
+    out.push(k)
+    return
+  }
   while (n > 127n) { out.push(Number(n & 127n) | 128); n >>= 7n }
   out.push(Number(n))
 }
 export function uvarint(n: number): Buffer { const o: number[] = []; varint(o, n); return Buffer.from(o) }
 
-export function encode(name: string, o: any): Buffer {
-  const m = messages.get(name)
-  if (!m) throw new Error(`no message ${name}`)
-  const parts: Uint8Array[] = []
-  let head: number[] = []
-  const flush = () => { if (head.length) parts.push(Buffer.from(head)); head = [] }
-  const block = (no: number, b: Uint8Array) => { varint(head, no * 8 + 2); varint(head, b.length); flush(); parts.push(b) }
-  const one = (f: Field, v: any, always: boolean) => {
-    if (f.kind === 'msg') block(f.no, encode(f.type, v))
-    else if (f.type === 'string') { if (always || v) block(f.no, Buffer.from(v, 'utf8')) }
-    else if (f.type === 'bytes') { if (always || v.length) block(f.no, v) }
-    else if (always || (f.type === 'bool' ? v : BigInt(v) !== 0n)) { varint(head, f.no * 8); varint(head, f.type === 'bool' ? (v ? 1 : 0) : v) }
-  }
+export function encode<K extends keyof Messages>(name: K, o: Draft<Messages[K]>): Buffer { return write(named(name), o) }
+// Numbers are gathered until a field of bytes comes.
+class Writer {
+  private parts: Uint8Array[] = []
+  private head: number[] = []
+  number(no: number, v: bigint | number) { varint(this.head, no * 8); varint(this.head, v) }
+  block(no: number, b: Uint8Array) { varint(this.head, no * 8 + 2); varint(this.head, b.length); this.flush(); this.parts.push(b) }
+  private flush() { if (this.head.length) this.parts.push(Buffer.from(this.head)); this.head = [] }
+  done(): Buffer { this.flush(); return Buffer.concat(this.parts) }
+}
+function write(m: Message, o: Fields): Buffer {
+  const w = new Writer()
   for (const f of m.fields) {
     const v = o[f.name]
     if (v === undefined || v === null) continue
-    if (f.map) for (const [k, x] of v instanceof Map ? v : Object.entries(v)) {
-      const kb = Buffer.from(k), xb = Buffer.from(x as string)
-      block(f.no, Buffer.concat([Buffer.from([10]), uvarint(kb.length), kb, Buffer.from([18]), uvarint(xb.length), xb]))
-    } else if (f.rep && f.kind !== 'msg' && f.type !== 'string' && f.type !== 'bytes') {
-      if (v.length) { const p: number[] = []; for (const x of v) varint(p, f.type === 'bool' ? +x : x); block(f.no, Buffer.from(p)) }
-    } else if (f.rep) for (const x of v) one(f, x, true)
-    else one(f, v, !!f.oneof)
+    if (f.map) for (const [k, x] of v) w.block(f.no, mapBytes(k, x))
+    else if (f.rep && f.kind !== 'msg' && f.type !== 'string' && f.type !== 'bytes') { if (v.length) w.block(f.no, packed(v)) }
+    else if (f.rep) for (const x of v) writeOne(w, f, x, true)
+    else writeOne(w, f, v, !!f.oneof)
   }
-  flush()
-  return Buffer.concat(parts)
+  return w.done()
+}
+function writeOne(w: Writer, f: Field, v: any, always: boolean) {
+  if (f.kind === 'msg') w.block(f.no, write(named(f.type), v))
+  else if (f.type === 'string') { if (always || v) w.block(f.no, Buffer.from(v, 'utf8')) }
+  else if (f.type === 'bytes') { if (always || v.length) w.block(f.no, v) }
+  else if (f.type === 'bool') { if (always || v) w.number(f.no, v ? 1 : 0) }
+  else if (always || BigInt(v) !== 0n) w.number(f.no, v)
+}
+function mapBytes(k: string, v: string): Buffer {
+  const kb = Buffer.from(k), vb = Buffer.from(v)
+  return Buffer.concat([Buffer.from([10]), uvarint(kb.length), kb, Buffer.from([18]), uvarint(vb.length), vb])
+}
+function packed(list: (bigint | number)[]): Buffer {
+  const p: number[] = []
+  for (const x of list) varint(p, x)
+  return Buffer.from(p)
 }

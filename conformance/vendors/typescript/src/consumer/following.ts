@@ -1,16 +1,17 @@
 // How one call follows one invocation: what has happened, what happens, and the outcome (RFC 0009 sections 3.9 and 3.14).
 import { need } from '../core.ts'
 import type { ServerCall } from '../grpc.ts'
+import type * as Msg from '../messages.ts'
 import { encode } from '../proto.ts'
 import type { Invocation } from './invocation.ts'
 
 const GATHERED = 1048576
 
 // Durable events up to `after` are known already; of the others only those are sent that come while it is followed.
-export const skipped = (e: any, after: bigint, live: boolean) =>
+export const skipped = (e: Msg.Event, after: bigint, live: boolean) =>
   e.gap ? e.gap.last !== 0n && e.gap.last <= after : e.number > 0n ? e.number <= after : !live
 
-export async function follow(call: ServerCall, inv: Invocation, after: bigint, type: string) {
+export async function follow(call: ServerCall, inv: Invocation, after: bigint, type: 'InvokeResponse' | 'SubscribeResponse') {
   const live = inv.items.length
   for (let i = 0; !call.gone;) {
     while (i < inv.items.length && !call.gone) {
@@ -32,5 +33,6 @@ export async function gather(call: ServerCall, inv: Invocation) {
     await inv.changed()
   }
   if (call.gone) return
-  call.write(encode('CallResponse', { outcome: inv.gathered() })); call.end()
+  call.write(encode('CallResponse', { outcome: inv.gathered() }))
+  call.end()
 }

@@ -1,7 +1,8 @@
 // InvocationService.Stream: many invocations in frames both ways, each with a window of its own (RFC 0009 sections 3.9 and 3.14).
-import { need } from '../core.ts'
+import { need, Refusal } from '../core.ts'
 import { message, type ServerCall } from '../grpc.ts'
-import { encode } from '../proto.ts'
+import type * as Msg from '../messages.ts'
+import { encode, type Draft } from '../proto.ts'
 import { eventSize } from '../semantics.ts'
 import type { Account } from './account.ts'
 import type { Consumers } from './consumers.ts'
@@ -10,6 +11,7 @@ import type { Invocation } from './invocation.ts'
 
 const FRAME = 262144, WINDOW = 65536
 
+type Item = Draft<Msg.InvocationEvent>
 // What is left to send of one invocation.
 class Subscription {
   private next = 0
@@ -18,24 +20,25 @@ class Subscription {
   constructor(readonly inv: Invocation, private readonly after: bigint) { this.live = inv.items.length }
   get done() { return this.next >= this.inv.items.length && !!this.inv.outcome }
   // The next event that the window allows.
-  take(): any {
+  take(): Msg.Event | undefined {
     for (; this.next < this.inv.items.length; this.next++) {
       const e = this.inv.items[this.next]
       if (skipped(e, this.after, this.next >= this.live)) continue
-      if (e.number > 0n && this.window <= 0) return
+      if (e.number > 0n && this.window <= 0) return undefined
       if (e.number > 0n) this.window -= eventSize(e)
       this.next++
       return e
     }
+    return undefined
   }
 }
 // Items in frames as large as they may be.
 class Frames {
-  private items: any[] = []
+  private items: Item[] = []
   private size = 0
   wrote = false
   constructor(private readonly call: ServerCall) {}
-  async put(item: any) {
+  async put(item: Item) {
     const n = encode('InvocationEvent', item).length + 8
     if (this.size + n > FRAME - 64) await this.flush()
     this.items.push(item); this.size += n; this.wrote = true
@@ -50,7 +53,7 @@ class Frames {
 
 export class InvocationStream {
   private subs = new Map<string, Subscription>()
-  private refused: any[] = []
+  private refused: Item[] = []
   private closed = false                   // the consumer says nothing more
   private writing = false
   private over = false
@@ -73,16 +76,22 @@ export class InvocationStream {
       this.wake()
     } catch (e) { this.over = true; this.call.fail(e) }
   }
-  private obey(r: any) {
+  private obey(r: Msg.StreamRequest) {
     const a = this.account, all = this.consumers
-    for (const i of r.invocations) this.attempt(i.id, () => { const inv = all.start(a, i); if (!this.subs.has(inv.id)) this.watch(inv, 0n) })
+    for (const i of r.invocations) this.attempt(i.id, () => {
+      const inv = all.start(a, i)
+      if (!this.subs.has(inv.id)) this.watch(inv, 0n)
+    })
     for (const s of r.subscriptions) this.attempt(s.id, () => this.watch(all.find(a, s.id), s.after_seq))
     for (const c of r.credits) { const s = this.subs.get(c.id); if (s && c.bytes > 0n) s.window += Number(c.bytes) }
     for (const i of r.inputs) this.attempt(i.id, () => all.find(a, i.id).sendInput(i.reply))
     for (const c of r.cancels) this.attempt(c.id, () => all.find(a, c.id).cancel())
   }
   private attempt(id: string, fn: () => void) {
-    try { fn() } catch (e: any) { if (!e.problem) throw e; this.refused.push({ id, refused: e.problem }) }
+    try { fn() } catch (e) {
+      if (!(e instanceof Refusal)) throw e
+      this.refused.push({ id, refused: e.problem })
+    }
   }
   private watch(inv: Invocation, after: bigint) {
     this.subs.set(inv.id, new Subscription(inv, after))

@@ -1,9 +1,12 @@
 // The orders of one link, in both directions, and which of them an entry or an event is for (RFC 0009).
-import { now } from '../core.ts'
+import { nothing, now } from '../core.ts'
+import { problemOf } from '../errors.ts'
 import { Execution } from '../execution.ts'
+import type { Taken } from '../holds.ts'
 import type { Link } from '../link.ts'
-import { KIND, type Taken } from '../log.ts'
-import { problemOf, type Order, type Placed } from '../orders.ts'
+import type * as Msg from '../messages.ts'
+import type { Order } from '../orders.ts'
+import type { Placed } from '../placed.ts'
 
 const KEPT_MS = 600000n                    // an order that was placed, after its end
 
@@ -15,32 +18,31 @@ export class Book {
   private inputs = new Map<number, Buffer>()             // of orders that are not looked at yet
   constructor(readonly link: Link, private readonly agreement?: Buffer) {}
 
-  takeInputs(taken: Taken[], inputs: any[]) {
+  takeInputs(taken: Taken[], inputs: Msg.OrderInput[]) {
     const fresh = new Set(taken.filter(t => t.entry.order && t.hold).map(t => t.seq))
     for (const i of inputs) if (fresh.has(Number(i.order_seq))) this.inputs.set(Number(i.order_seq), i.data)
   }
   takeInput(seq: number): Buffer {
-    const data = this.inputs.get(seq) ?? Buffer.alloc(0)
+    const data = this.inputs.get(seq) ?? nothing
     this.inputs.delete(seq)
     return data
   }
   // Grants that orders ask for which wait.
-  waiting(): bigint { return this.queue.reduce((n, q) => q.state === 'waiting' && q.hold.state === 'OPEN' ? n + q.grant() : n, 0n) }
+  waiting(): bigint {
+    return this.queue.reduce((n, q) => q.state === 'waiting' && q.hold.state === 'OPEN' ? n + q.grant() : n, 0n)
+  }
 
   // Every kind of entry but ORDER.
-  entry(t: Taken) {
-    const e = t.entry
+  entry({ seq, entry: e }: Taken) {
     const order = (seq: bigint) => this.orders.get(Number(seq)), placed = (seq: bigint) => this.placed.get(Number(seq))
-    switch (e.kind) {
-      case KIND.GRANT: order(e.grant.order_seq)?.granted(); break
-      case KIND.CANCEL: { const o = order(e.cancel.order_seq); if (o?.hold.canceled) o.cancel(); break }
-      case KIND.EXPIRE: order(e.expire.order_seq)?.over(); break
-      case KIND.REJECT: placed(e.reject.order_seq)?.entry(e.kind, t.seq, e); break
-      case KIND.CHARGE: placed(e.charge.order_seq)?.entry(e.kind, t.seq, e); break
-      case KIND.CREDIT: placed(e.credit.order_seq)?.placer.credited?.(); break
-    }
+    if (e.grant) order(e.grant.order_seq)?.granted()
+    else if (e.cancel) { const o = order(e.cancel.order_seq); if (o?.hold.canceled) o.cancel() }
+    else if (e.expire) order(e.expire.order_seq)?.over()
+    else if (e.reject) placed(e.reject.order_seq)?.rejected(e.reject)
+    else if (e.charge) placed(e.charge.order_seq)?.charged(seq, e.charge)
+    else if (e.credit) placed(e.credit.order_seq)?.placer.credited?.()
   }
-  event(e: any) {
+  event(e: Msg.Event) {
     const seq = Number(e.order_seq)
     if (!(e.input_reply || e.resume || e.byte_credit)) { this.placed.get(seq)?.event(e); return }
     const o = this.orders.get(seq)
@@ -52,7 +54,7 @@ export class Book {
   }
   opened() {
     const { link, agreement } = this
-    if (agreement && link.ledger.seq(0) === 0) link.append(KIND.AGREEMENT, 'agreement', { agreement })
+    if (agreement && link.ledger.seq(0) === 0) link.append({ agreement: { agreement } })
     for (const o of this.orders.values()) o.opened()
     for (const p of this.placed.values()) { p.opened(); p.placer.opened?.() }
   }
@@ -67,8 +69,10 @@ export class Book {
     link.tick()
     const may = link.writable || link.state === 'down' && link.everOpen
     for (const p of [...this.placed.values()]) {
-      if (p.hold.state === 'OPEN' && p.hold.claimUntil <= t && may) { link.append(KIND.EXPIRE, 'expire', { order_seq: BigInt(p.seq) }); p.expire() }
-      else if (p.hold.state !== 'OPEN' && p.hold.claimUntil + KEPT_MS < t) this.placed.delete(p.seq)
+      if (p.hold.state === 'OPEN' && p.hold.claimUntil <= t && may) {
+        link.append({ expire: { order_seq: BigInt(p.seq) } })
+        p.expire()
+      } else if (p.hold.state !== 'OPEN' && p.hold.claimUntil + KEPT_MS < t) this.placed.delete(p.seq)
     }
     for (const o of this.queue) if (o.state === 'waiting' && o.order.deadline <= t)
       o.rejected(problemOf('DEADLINE_EXCEEDED', 'The order waited until its deadline.', { deadline: o.order.deadline }))

@@ -1,10 +1,11 @@
 // Calls to peers: links that this grid keeps up, and what it fetches (RFC 0005 sections 3.4 and 3.5, RFC 0008 section 3.6).
 import type { ClientHttp2Session } from 'node:http2'
 import type { SecureContext } from 'node:tls'
-import { eq } from '../core.ts'
+import { eq, nothing } from '../core.ts'
+import { unwrap, wrap, type Wire } from '../frames.ts'
 import { callUnary, ClientCall, connect } from '../grpc.ts'
 import { verifyChain } from '../identity.ts'
-import { unwrap, wrap, type Link, type Wire } from '../link.ts'
+import type { Link } from '../link.ts'
 import { decode, encode } from '../proto.ts'
 import type { Peers } from './peers.ts'
 
@@ -33,7 +34,7 @@ export class Dialling {
     }
   }
   private connectPeer(link: Link, address: string): Promise<ClientHttp2Session> {
-    const admit = (der: Buffer) => link.peer.last.descriptor.certificates.some((c: Buffer) => eq(c, der))
+    const admit = (der: Buffer) => link.peer.last.descriptor.certificates.some(c => eq(c, der))
     return connect(address, { context: this.host.context, grid: link.peer.grid, admit })
   }
   private async dial(link: Link) {
@@ -50,12 +51,13 @@ export class Dialling {
   private async askChain(link: Link) {
     const address = link.peer.endpoints(1)[0]
     if (!address) return
-    let presented: Buffer | undefined
+    let presented: Buffer = nothing
     const session = await connect(address, { admit: der => { presented = der; return true }, grid: link.peer.grid })
     try {
       const answers = await callUnary(session, 'DirectoryService/GetDescriptor', encode('GetDescriptorRequest', {}))
       const chain = verifyChain(decode('GetDescriptorResponse', answers[0]).descriptors)
-      if (chain.name === link.peer.name && chain.last.descriptor.certificates.some((c: Buffer) => eq(c, presented!))) this.host.peers.update(chain)
+      const { certificates } = chain.last.descriptor
+      if (chain.name === link.peer.name && certificates.some(c => eq(c, presented))) this.host.peers.update(chain)
     } finally { session.destroy() }
   }
   // The offers of a root that are not had yet.
@@ -64,10 +66,11 @@ export class Dialling {
     if (!address) throw new Error('no endpoint')
     const session = await this.connectPeer(link, address)
     try {
-      const answers = await callUnary(session, 'LinkService/SyncCatalog', encode('SyncCatalogRequest', { genesis: link.genesis, root, have }))
+      const request = encode('SyncCatalogRequest', { genesis: link.genesis, root, have })
+      const answers = await callUnary(session, 'LinkService/SyncCatalog', request)
       const items = answers.map(m => decode('SyncCatalogResponse', m))
-      if (items.at(-1)?.end === undefined || items.at(-1).end !== BigInt(items.length - 1)) throw new Error('no end')
-      return items.slice(0, -1).map(i => i.offer ?? Buffer.alloc(0))
+      if (items.at(-1)?.end !== BigInt(items.length - 1)) throw new Error('no end')
+      return items.slice(0, -1).map(i => i.offer ?? nothing)
     } finally { session.destroy() }
   }
 }

@@ -1,10 +1,12 @@
 // Calls of peers: links that they open, and catalogs that they fetch (RFC 0005 section 3.3, RFC 0008 section 3.6).
-import type { Catalog } from '../catalog.ts'
-import { hex, need, Refusal, refuse } from '../core.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import { hex, need, Refusal } from '../core.ts'
+import { refusalOf } from '../errors.ts'
+import { readFrame, unwrap, wrap, type Stream, type Wire } from '../frames.ts'
 import { message, type GrpcServer, type ServerCall } from '../grpc.ts'
-import { openEnvelope } from '../keys.ts'
-import { readFrame, unwrap, wrap, type Link, type Stream, type Wire } from '../link.ts'
-import { decode, encode } from '../proto.ts'
+import type { Link } from '../link.ts'
+import { readOpen } from '../opening.ts'
+import { encode } from '../proto.ts'
 import type { Peers } from './peers.ts'
 
 const SILENCE_MS = 10000
@@ -22,7 +24,7 @@ export function servePeers(server: GrpcServer, host: ListeningHost) {
 function linkOf(host: ListeningHost, genesis: Buffer, caller: string): Link {
   const link = host.links.get(hex(genesis))
   need(link && link.peer.name === caller, 'UNKNOWN_GENESIS', 'No peering with this grid begins at this genesis.')
-  return link!
+  return link
 }
 async function serveSync(call: ServerCall, host: ListeningHost) {
   const caller = host.peers.callerOf(call), r = message('SyncCatalogRequest', await call.request())
@@ -48,7 +50,8 @@ class Incoming {
     const wire: Wire = { write: f => { call.write(wrap(f)) }, end: () => call.end(), cut: () => { if (!call.gone) call.cut() },
       get buffered() { return call.buffered } }
     this.stream = { wire, dialled: false, gotOpen: false, closed: false, since: Date.now() }
-    this.silent = setTimeout(() => this.close(new Refusal('SILENT_PEER', 'No frame has arrived.', { silence_ms: SILENCE_MS })), SILENCE_MS)
+    const silent = new Refusal('SILENT_PEER', 'No frame has arrived.', { silence_ms: SILENCE_MS })
+    this.silent = setTimeout(() => this.close(silent), SILENCE_MS)
   }
   run() {
     const call = this.call, ended = () => this.ended()
@@ -71,14 +74,14 @@ class Incoming {
       const f = readFrame(bytes)
       if (f.close) { this.stream.closed = true; this.stream.wire.end(); return }
       need(f.open.length, 'UNEXPECTED_FRAME', 'The first frame is no Open.', { state: 'down' })
-      this.link = linkOf(this.host, genesisOf(f.open), this.caller)
-    } catch (e) { if (!(e instanceof Refusal)) console.error(e); this.close(e) }
+      this.link = linkOf(this.host, readOpen(f.open).open.genesis, this.caller)
+    } catch (e) { this.close(refusalOf(e)) }
   }
-  private close(e: unknown) {
+  private close(why: Refusal) {
     const { stream } = this
     if (stream.closed) return
     stream.closed = true
-    stream.wire.write(encode('Frame', { close: (e instanceof Refusal ? e : new Refusal('INTERNAL', 'The node broke one of its own rules.')).problem }))
+    stream.wire.write(encode('Frame', { close: why.problem }))
     stream.wire.end(); setTimeout(() => stream.wire.cut(), 1000).unref()
   }
   private ended() {
@@ -86,8 +89,4 @@ class Incoming {
     if (this.link) this.link.ended(this.stream)
     else if (!this.stream.closed) { this.stream.closed = true; this.stream.wire.end() }
   }
-}
-function genesisOf(open: Buffer): Buffer {
-  const e = openEnvelope(open)
-  try { return decode('Open', e.payload).genesis } catch { return refuse('FRAME_MALFORMED', 'The payload is no Open.', { field: 'open' }) }
 }

@@ -1,20 +1,23 @@
 // The node: what holds its parts together, and what the links tell them.
 import { join } from 'node:path'
 import type { SecureContext } from 'node:tls'
-import { Catalog, type CatalogHost } from '../catalog.ts'
+import { Catalog, type CatalogHost } from '../catalog/catalog.ts'
 import { OFFERS } from '../conformance.ts'
 import { Account } from '../consumer/account.ts'
 import { Consumers, type ConsumerHost } from '../consumer/consumers.ts'
 import { serveConsumers } from '../consumer/face.ts'
-import { hex, now } from '../core.ts'
-import type { Work } from '../execution.ts'
+import { hex, nothing, now, refuse } from '../core.ts'
+import type { Run } from '../execution.ts'
+import type { Group } from '../frames.ts'
 import { GrpcServer } from '../grpc.ts'
+import type { Side, Taken } from '../holds.ts'
 import type { Agreement, Chain } from '../identity.ts'
 import type { SigningKey } from '../keys.ts'
 import { Link, type LinkHost } from '../link.ts'
-import { KIND, type Side, type Taken } from '../log.ts'
-import type { Placed } from '../orders.ts'
-import { Store } from '../store.ts'
+import type * as Msg from '../messages.ts'
+import type { Placed } from '../placed.ts'
+import type { Draft } from '../proto.ts'
+import { Store, type BeginLine, type CatalogLine, type EndLine } from '../store.ts'
 import { Book } from './book.ts'
 import { Dialling, type DiallingHost } from './dialling.ts'
 import { servePeers, type ListeningHost } from './listening.ts'
@@ -31,7 +34,8 @@ export interface Config {
   accept: 'auto' | 'manual'; relays: boolean; markup: { num: bigint; den: bigint; fee: bigint }; outage: bigint
   accounts: { name: string; token: string; budget: bigint }[]
 }
-type Hosts = LinkHost & CatalogHost & ConsumerHost & PeersHost & PeeringHost & DiallingHost & ListeningHost & ProviderHost & RelayHost & RestartHost
+type Hosts = LinkHost & CatalogHost & ConsumerHost & PeersHost & PeeringHost & DiallingHost & ListeningHost &
+  ProviderHost & RelayHost & RestartHost
 
 export class Node implements Hosts {
   readonly asset = 'XTS'
@@ -71,7 +75,7 @@ export class Node implements Hosts {
     this.ports.peer = await atPeer.listen(config.host, own.ports?.peer ?? config.peerPort)
     if (plain) this.ports.consumer = await plain.listen('127.0.0.1', config.consumerPort)
     own.describe(config.host, config.place, this.ports)
-    this.catalog.setOwn(this.offers())
+    this.catalog.own.set(this.offers())
     this.serveDirectory(atPublic)
     servePeers(atPeer, this)
     serveConsumers(atPublic, this.consumers)
@@ -81,11 +85,11 @@ export class Node implements Hosts {
     setInterval(() => this.tick(), 100)
     setInterval(() => this.catalog.tick(), 10000)
   }
-  private offers(): any[] {
-    return OFFERS.map(o => ({ kind: 2, name: o.name, description: `The conformance offer ${o.name.split('/')[1]}.`, tags: ['conformance'], version: '1',
-      input_schema: Buffer.from(o.schema), output_schema: Buffer.alloc(0), features: o.features,
-      prices: o.prices.map(([unit, num, den]) => ({ unit, num: BigInt(num), den: BigInt(den) })), asset: this.asset, scale: this.scale, charge_on: 1,
-      place: this.place, energy: o.energy ?? [], origin: this.fingerprint }))
+  private offers(): Draft<Msg.Offer>[] {
+    return OFFERS.map(o => ({ kind: 2, name: o.name, description: `The conformance offer ${o.name.split('/')[1]}.`, tags: ['conformance'],
+      version: '1', input_schema: Buffer.from(o.schema), output_schema: nothing, features: o.features,
+      prices: o.prices.map(([unit, num, den]) => ({ unit, num: BigInt(num), den: BigInt(den) })),
+      asset: this.asset, scale: this.scale, charge_on: 1, place: this.place, energy: o.energy ?? [], origin: this.fingerprint }))
   }
   private serveDirectory(server: GrpcServer) {
     server.unary('DirectoryService/GetDescriptor', 'GetDescriptorRequest', 'GetDescriptorResponse',
@@ -126,20 +130,20 @@ export class Node implements Hosts {
     this.books.set(link, new Book(link, countersigned))
     return link
   }
-  book(link: Link): Book { return this.books.get(link)! }
+  book(link: Link): Book { return this.books.get(link) ?? refuse('UNKNOWN_GENESIS', 'There is no such link.') }
   keepUp(link: Link) { return this.dialling.keepUp(link) }
   sync(link: Link, root: Buffer, have: Buffer[]) { return this.dialling.sync(link, root, have) }
 
   // ---- what links tell ----
-  inputs(link: Link, taken: Taken[], inputs: any[]) { this.book(link).takeInputs(taken, inputs) }
+  inputs(link: Link, taken: Taken[], inputs: Msg.OrderInput[]) { this.book(link).takeInputs(taken, inputs) }
   inputOf(link: Link, seq: number) { return this.book(link).placed.get(seq)?.input }
   entry(link: Link, t: Taken, later: Taken[]) {
     if (t.void || t.entry.kind >= 128) return
-    if (t.entry.kind === KIND.ORDER) this.provider.arrived(this.book(link), t, later); else this.book(link).entry(t)
+    if (t.entry.order && t.hold) this.provider.arrived(this.book(link), t.hold, later); else this.book(link).entry(t)
   }
-  frame(link: Link, f: any) {
+  frame(link: Link, f: Msg.Frame) {
     for (const e of f.events) this.book(link).event(e)
-    if (f.advertisements.length) this.catalog.receive(link, f.advertisements)
+    if (f.advertisements.length) this.catalog.routes.receive(link, f.advertisements)
   }
   opened(link: Link) { this.book(link).opened(); this.catalog.opened(link) }
   lost(link: Link) { this.book(link).lost(); this.catalog.lost(link) }
@@ -149,17 +153,18 @@ export class Node implements Hosts {
     if (b.queue.length) this.provider.retry(b)
     b.wake()
   }
-  catalogChanged() {}
 
   // ---- work, and what is kept of it ----
-  runOf(name: string): Work['run'] { return OFFERS.find(o => o.name === name)!.run }
-  executorOf(offerDigest: Buffer, named?: Buffer) { return this.catalog.executorOf(offerDigest, named) }
+  runOf(name: string): Run {
+    return OFFERS.find(o => o.name === name)?.run ?? refuse('OFFER_UNKNOWN', 'No such offer is known here.', { offer: name })
+  }
+  executorOf(offerDigest: Buffer, named?: Buffer) { return this.catalog.finding.executorOf(offerDigest, named) }
   prove(record: Buffer) { return this.prover.prove(record) }
   placeOrder(p: Placed) { p.place(); this.book(p.link).placed.set(p.seq, p) }
-  record(link: Link, g: { side: Side; first: number; entries: Buffer[]; sig: Buffer; inputs: any[] }) {
-    const inputs = g.inputs.map((i: any) => [Number(i.order_seq), hex(i.data)])
-    this.store.append(`link-${link.name}.jsonl`, { s: g.side, f: g.first, e: g.entries.map(hex), g: hex(g.sig), i: inputs })
+  record(link: Link, side: Side, g: Group) {
+    const inputs = g.inputs.map((i): [number, string] => [Number(i.order_seq), hex(i.data)])
+    this.store.append(`link-${link.name}.jsonl`, { s: side, f: g.first, e: g.entries.map(hex), g: hex(g.sig), i: inputs })
   }
-  remember(line: object) { this.store.append('catalog.jsonl', line) }
-  keep(line: object) { this.store.append('invocations.jsonl', line) }
+  remember(line: CatalogLine) { this.store.append('catalog.jsonl', line) }
+  keep(line: BeginLine | EndLine) { this.store.append('invocations.jsonl', line) }
 }

@@ -11,7 +11,8 @@ import { fromHex } from '../store.ts'
 import { makeCertificate, pem } from '../x509.ts'
 
 export interface Ports { public: number; peer: number; consumer: number }
-interface Kept { root: string; signing: string; secret: string; cert: string; certKey: string; ports: Ports; chain: string[] }      // bytes in hexadecimal
+// As it is written; bytes in hexadecimal.
+interface Kept { root: string; signing: string; secret: string; cert: string; certKey: string; ports: Ports; chain: string[] }
 
 export class Own {
   readonly signingKey: SigningKey
@@ -19,7 +20,7 @@ export class Own {
   readonly tls: { cert: string; key: string }
   readonly context: SecureContext
   readonly ports: Ports | undefined             // those of the last start
-  chain!: Chain
+  private described?: Chain
   private readonly root: SigningKey
   private readonly certificate: Buffer
   private readonly envelopes: Buffer[] | undefined
@@ -35,17 +36,23 @@ export class Own {
     this.ports = kept?.ports
     this.envelopes = kept?.chain.map(fromHex)
   }
+  get chain(): Chain {
+    if (!this.described) throw new Error('the descriptor is not made yet')
+    return this.described
+  }
   // The descriptor names the ports, so these have to be known first.
   describe(host: string, place: string, ports: Ports) {
-    this.chain = verifyChain(this.envelopes ?? [this.firstDescriptor(host, place, ports)])
-    const kept: Kept = { root: hex(this.root.seed), signing: hex(this.signingKey.seed), secret: hex(this.secret), cert: hex(this.certificate), certKey: this.tls.key,
-      ports, chain: this.chain.envelopes.map(hex) }
+    const chain = verifyChain(this.envelopes ?? [this.firstDescriptor(host, place, ports)])
+    this.described = chain
+    const kept: Kept = { root: hex(this.root.seed), signing: hex(this.signingKey.seed), secret: hex(this.secret),
+      cert: hex(this.certificate), certKey: this.tls.key, ports, chain: chain.envelopes.map(hex) }
     writeFileSync(this.file, JSON.stringify(kept), { mode: 0o600 })
   }
   private firstDescriptor(host: string, place: string, ports: Ports): Buffer {
     const key = { public_key: this.signingKey.spki, not_before: now() - 60000n, not_after: now() + 365n * 86400000n }
     const endpoints = [{ kind: 1, address: `${host}:${ports.public}` }, { kind: 2, address: `${host}:${ports.peer}` }]
-    return seal(TYPE.descriptor, encode('Descriptor', { grid: this.grid, version: 1n, root_key: this.root.spki, issued_at: now(), signing_keys: [key],
-      certificates: [this.certificate], endpoints, features: FEATURES, place }), [this.root])
+    const descriptor = { grid: this.grid, version: 1n, root_key: this.root.spki, issued_at: now(), signing_keys: [key],
+      certificates: [this.certificate], endpoints, features: FEATURES, place }
+    return seal(TYPE.descriptor, encode('Descriptor', descriptor), [this.root])
   }
 }

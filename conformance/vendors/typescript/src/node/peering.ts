@@ -1,14 +1,15 @@
 // Peerings begin: proposals that strangers make, and those that this grid makes (RFC 0006; RFC 0004 section 3.8).
 import { randomBytes } from 'node:crypto'
 import type { ClientHttp2Session } from 'node:http2'
-import type { Catalog } from '../catalog.ts'
-import { eq, hex, need, now, Refusal } from '../core.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import { eq, hex, need, nothing, now, Refusal, type Metadata } from '../core.ts'
 import { callUnary, connect } from '../grpc.ts'
 import { checkUpdate, verifyAgreement, verifyChain, type Agreement, type Chain } from '../identity.ts'
 import { addSignature, seal, TYPE, type SigningKey } from '../keys.ts'
 import type { Link } from '../link.ts'
-import { decode, encode } from '../proto.ts'
-import { fromHex, type Store } from '../store.ts'
+import type * as Msg from '../messages.ts'
+import { decode, encode, type Draft } from '../proto.ts'
+import { fromHex, type PeeringLine, type Store } from '../store.ts'
 import { checkCertificates } from '../x509.ts'
 import type { Peers } from './peers.ts'
 
@@ -32,32 +33,37 @@ export class Peering {
   constructor(private readonly host: PeeringHost) {}
 
   // ---- of others ----
-  propose(r: any): any {
+  propose(r: Msg.ProposeRequest): Draft<Msg.ProposeResponse> {
     const chain = verifyChain(r.descriptors), a = verifyAgreement(r.agreement, chain), digest = hex(a.digest)
     this.check(chain, a)
     const p = this.proposals.get(digest) ?? this.take(digest, { agreement: a, chain, state: STATE.PENDING, asked: 0 })
     p.asked = Date.now()
-    return { state: p.state, agreement: p.envelope ?? Buffer.alloc(0) }
+    return { state: p.state, agreement: p.envelope ?? nothing }
   }
   private check(chain: Chain, a: Agreement) {
     const { host } = this, to = a.terms.acceptor
-    need(eq(to.fingerprint, host.chain.fingerprint), 'AGREEMENT_INVALID', 'The agreement is with another grid.', { field: 'acceptor.fingerprint' })
+    const field = 'acceptor.fingerprint'
+    need(eq(to.fingerprint, host.chain.fingerprint), 'AGREEMENT_INVALID', 'The agreement is with another grid.', { field })
     need(to.grid === host.grid, 'AGREEMENT_INVALID', 'The agreement names this grid otherwise.', { field: 'acceptor.grid' })
     need(a.terms.version === 1n, 'AGREEMENT_INVALID', 'The first agreement has version 1.', { field: 'version' })
     checkCertificates(chain.last.descriptor.certificates, chain.grid)
-    const known = host.peers.chain(chain.name) ?? host.catalog.chains.get(chain.name)
+    const known = host.peers.chain(chain.name) ?? host.catalog.routes.chains.get(chain.name)
     if (known) checkUpdate(known, chain)
     this.checkName(chain, { version: chain.length, field: 'grid' })
   }
-  private checkName(chain: Chain, metadata: object) {
+  private checkName(chain: Chain, metadata: Metadata) {
     const pinned = this.host.peers.pinned(chain.grid)
-    need(pinned === undefined || pinned === chain.name, 'DESCRIPTOR_INVALID', 'The name belongs to another grid.', { ...metadata })
+    need(pinned === undefined || pinned === chain.name, 'DESCRIPTOR_INVALID', 'The name belongs to another grid.', metadata)
   }
   private take(digest: string, p: Proposal): Proposal {
-    for (const [d, w] of this.proposals) if (w.state === STATE.PENDING && Date.now() - w.asked > FORGOTTEN_MS) this.proposals.delete(d)   // nobody asks any longer
-    need([...this.proposals.values()].filter(w => w.state === STATE.PENDING).length < WAITING, 'NODE_BUSY', 'Too many proposals wait.', { limit: WAITING })
+    const pending = [...this.proposals].filter(([, w]) => w.state === STATE.PENDING)
+    const forgotten = pending.filter(([, w]) => Date.now() - w.asked > FORGOTTEN_MS)
+    for (const [d] of forgotten) this.proposals.delete(d)                   // nobody asks any longer
+    need(pending.length - forgotten.length < WAITING, 'NODE_BUSY', 'Too many proposals wait.', { limit: WAITING })
     this.proposals.set(digest, p)
-    try { if (this.host.acceptsAll) this.countersign(p) } catch (e) { if (!(e instanceof Refusal)) throw e }      // it waits, and the operator can say why
+    try { if (this.host.acceptsAll) this.countersign(p) } catch (e) {
+      if (!(e instanceof Refusal)) throw e                                  // it waits, and the operator can say why
+    }
     return p
   }
   accept(digest: string) {
@@ -77,11 +83,12 @@ export class Peering {
   // ---- of this grid ----
   // Meets a stranger, proposes, and asks until it is decided.
   async proposeTo(address: string, fingerprint: string, offered: Offered): Promise<string> {
-    let presented: Buffer | undefined
+    let presented: Buffer = nothing
     const session = await connect(address, { admit: der => { presented = der; return true } })
     try {
-      const chain = verifyChain(decode('GetDescriptorResponse', (await callUnary(session, 'DirectoryService/GetDescriptor', Buffer.alloc(0)))[0]).descriptors)
-      this.meet(chain, fingerprint, presented!)
+      const [answer] = await callUnary(session, 'DirectoryService/GetDescriptor', nothing)
+      const chain = verifyChain(decode('GetDescriptorResponse', answer).descriptors)
+      this.meet(chain, fingerprint, presented)
       const payload = this.draft(chain, offered), agreement = await this.ask(session, payload)
       const a = verifyAgreement(agreement, this.host.chain, chain)
       need(eq(a.payload, payload), 'AGREEMENT_INVALID', 'Another agreement came back.', { field: 'payload' })
@@ -94,18 +101,19 @@ export class Peering {
   }
   private meet(chain: Chain, fingerprint: string, presented: Buffer) {
     const { certificates } = chain.last.descriptor, own = this.host.chain.name
-    const listed = certificates.some((c: Buffer) => eq(c, presented))
+    const listed = certificates.some(c => eq(c, presented))
     need(listed, 'CERTIFICATE_MISMATCH', 'The descriptor does not list the certificate that was presented.', { grid: chain.grid })
-    need(chain.name === fingerprint && this.host.peers.pinned(chain.grid) !== own, 'DESCRIPTOR_INVALID', 'The grid has another fingerprint.', {})
+    const asked = chain.name === fingerprint && this.host.peers.pinned(chain.grid) !== own
+    need(asked, 'DESCRIPTOR_INVALID', 'The grid has another fingerprint.', {})
     this.checkName(chain, {})
     checkCertificates(certificates, chain.grid)
   }
   private draft(chain: Chain, o: Offered): Buffer {
-    const { host } = this
-    const party = (c: Chain) => ({ fingerprint: c.fingerprint, grid: c.grid, nonce: randomBytes(32), credit_limit: o.credit_limit, max_unagreed: o.max_unagreed })
-    return encode('Agreement', { version: 1n, proposer: party(host.chain), acceptor: party(chain), asset: host.asset, scale: host.scale, suite: 'sha256-ed25519',
-      claim_window_ms: o.claim_window_ms ?? 60000n, max_skew_ms: o.max_skew_ms ?? 2000n, rails: [], max_open_holds: o.max_open_holds ?? 4096,
-      max_hold_ms: o.max_hold_ms ?? 3600000n, proposed_at: now() })
+    const { host } = this, { credit_limit, max_unagreed } = o
+    const party = (c: Chain) => ({ fingerprint: c.fingerprint, grid: c.grid, nonce: randomBytes(32), credit_limit, max_unagreed })
+    return encode('Agreement', { version: 1n, proposer: party(host.chain), acceptor: party(chain), asset: host.asset, scale: host.scale,
+      suite: 'sha256-ed25519', claim_window_ms: o.claim_window_ms ?? 60000n, max_skew_ms: o.max_skew_ms ?? 2000n, rails: [],
+      max_open_holds: o.max_open_holds ?? 4096, max_hold_ms: o.max_hold_ms ?? 3600000n, proposed_at: now() })
   }
   private async ask(session: ClientHttp2Session, payload: Buffer): Promise<Buffer> {
     const { chain, signingKey } = this.host
@@ -119,14 +127,15 @@ export class Peering {
   }
 
   // ---- after a restart ----
-  restore(lines: any[]) {
+  restore(lines: PeeringLine[]) {
     const { host } = this
     for (const l of lines) {
       const chain = verifyChain(l.chain.map(fromHex))
       if (!l.agreement) { host.peers.update(chain); continue }
-      const envelope = fromHex(l.agreement), a = l.proposer ? verifyAgreement(envelope, host.chain, chain) : verifyAgreement(envelope, chain, host.chain)
-      if (!l.proposer) this.proposals.set(hex(a.digest), { agreement: a, chain, state: STATE.ACCEPTED, asked: 0, envelope })
-      host.addLink(chain, a, l.proposer ? envelope : undefined)
+      const envelope = fromHex(l.agreement), [proposer, acceptor] = l.proposer ? [host.chain, chain] : [chain, host.chain]
+      const agreement = verifyAgreement(envelope, proposer, acceptor)
+      if (!l.proposer) this.proposals.set(hex(agreement.digest), { agreement, chain, state: STATE.ACCEPTED, asked: 0, envelope })
+      host.addLink(chain, agreement, l.proposer ? envelope : undefined)
     }
   }
 }

@@ -1,5 +1,5 @@
 // The grids that are peered with: their pinned chains, and whose a certificate, a name or a fingerprint is (RFC 0004).
-import type { Catalog } from '../catalog.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import { eq, hex, refuse, sha256 } from '../core.ts'
 import type { ServerCall } from '../grpc.ts'
 import { checkUpdate, type Chain } from '../identity.ts'
@@ -24,28 +24,28 @@ export class Peers {
   gridName(fingerprint: Buffer): string {
     const name = hex(fingerprint)
     if (eq(fingerprint, this.host.chain.fingerprint)) return this.host.grid
-    return (this.chains.get(name) ?? this.host.catalog.chains.get(name))?.grid ?? name
+    return (this.chains.get(name) ?? this.host.catalog.routes.chains.get(name))?.grid ?? name
   }
   // Gives the chain that counts: the one that was pinned before may be newer.
   add(chain: Chain): Chain {
-    const catalog = this.host.catalog
+    const { routes } = this.host.catalog
     if (!this.chains.has(chain.name)) this.pin(chain)
     this.update(chain)
-    catalog.claimName(chain.grid, chain.name)
-    if (!catalog.chains.has(chain.name)) catalog.chains.set(chain.name, chain)
-    return this.chains.get(chain.name)!
+    routes.claimName(chain.grid, chain.name)
+    if (!routes.chains.has(chain.name)) routes.chains.set(chain.name, chain)
+    return this.chains.get(chain.name) ?? chain
   }
   // A newer chain of a peer, whichever way it came.
   update(chain: Chain) {
-    const held = this.chains.get(chain.name), { catalog, links, store } = this.host
+    const held = this.chains.get(chain.name), { catalog: { routes }, links, store } = this.host
     if (held && chain.length > held.length) {
       try { checkUpdate(held, chain); checkCertificates(chain.last.descriptor.certificates, chain.grid) } catch { return }
       this.pin(chain)
       store.append('peerings.jsonl', { chain: chain.envelopes.map(hex) })
       for (const l of links.values()) if (l.peer.name === chain.name) l.peer = chain
     }
-    const seen = catalog.chains.get(chain.name)
-    if (held && (!seen || seen.length < chain.length)) catalog.chains.set(chain.name, chain)
+    const seen = routes.chains.get(chain.name)
+    if (held && (!seen || seen.length < chain.length)) routes.chains.set(chain.name, chain)
   }
   private pin(chain: Chain) {
     const list = (c?: Chain): Buffer[] => c?.last.descriptor.certificates ?? []

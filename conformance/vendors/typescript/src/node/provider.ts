@@ -1,10 +1,11 @@
 // Orders of peers: whether they are admitted, wait or are rejected, and who does the work (RFC 0009 section 3.6).
 import { admit } from '../admit.ts'
-import type { Catalog, Offer } from '../catalog.ts'
-import { hex, need, now, placeAllowed, Refusal, refuse } from '../core.ts'
-import { Execution, type Prover, type Work } from '../execution.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Offer } from '../catalog/offers.ts'
+import { hex, need, nothing, now, placeAllowed, Refusal, refuse } from '../core.ts'
+import { Execution, type Prover, type Run } from '../execution.ts'
+import { lastGrant, type Hold, type Taken } from '../holds.ts'
 import type { Link } from '../link.ts'
-import { lastGrant, type Taken } from '../log.ts'
 import { LIMITS } from '../opening.ts'
 import { Order } from '../orders.ts'
 import { checkInput } from '../schema.ts'
@@ -15,16 +16,16 @@ export interface ProviderHost extends Prover {
   grid: string; place: string; draining: boolean; relays: boolean
   catalog: Catalog; relay: Relay
   book(link: Link): Book
-  runOf(name: string): Work['run']
+  runOf(name: string): Run
 }
 
 export class Provider {
   constructor(private readonly host: ProviderHost) {}
 
   // `later` are the entries that came with it and behind it: the checks are made as if they were not there.
-  arrived(book: Book, t: Taken, later: Taken[]) {
-    const o = new Order(book.link, t.hold!, book.takeInput(t.seq), () => book.waiting())
-    book.orders.set(t.seq, o)
+  arrived(book: Book, hold: Hold, later: Taken[]) {
+    const o = new Order(book.link, hold, book.takeInput(hold.seq), () => book.waiting())
+    book.orders.set(hold.seq, o)
     if (o.hold.state !== 'OPEN') { o.state = 'ended'; return }
     this.orReject(o, () => {
       const result = this.admit(o, later)
@@ -33,13 +34,14 @@ export class Provider {
     })
   }
   private admit(o: Order, later: Taken[]): 'admitted' | 'waits' {
-    const { host, host: { catalog } } = this, { link, order } = o, { inline_bytes, input_bytes, orders } = LIMITS
-    const offer = catalog.byDigest(order.offer_digest), own = offer && catalog.isOwn(offer.digest)
+    const { host, host: { catalog: { finding, advertising } } } = this, { link, order } = o, { inline_bytes, input_bytes, orders } = LIMITS
+    const offer = finding.byDigest(order.offer_digest), own = offer && finding.isOwn(offer.digest)
     return admit({ order, input: o.input, now: now(), draining: host.draining, suspended: link.suspended,
       own: { grid: host.grid, inline_bytes, input_bytes, orders },
       terms: { ...link.peerTerms, max_open_holds: link.agreement.max_open_holds, max_skew_ms: link.agreement.max_skew_ms },
       lane: laneBefore(link, later), offer: own || host.relays ? offer?.offer : undefined,
-      tariff: catalog.ownTariff(link, Number(order.tariff_seq)), newestTariff: offer ? catalog.newestTariff(link, offer.offer.origin) : 0,
+      tariff: advertising.ownTariff(link, Number(order.tariff_seq)),
+      newestTariff: offer ? advertising.newestTariff(link, offer.offer.origin) : 0,
       fits: own ? input => checkInput(own.offer.input_schema, input) : undefined })
   }
   // Those that wait begin in their order, as far as there is room.
@@ -58,16 +60,17 @@ export class Provider {
     try { fn() } catch (e) { if (!(e instanceof Refusal)) throw e; o.rejected(e.problem) }
   }
   private begin(o: Order) {
-    const { catalog, relay } = this.host, digest: Buffer = o.order.offer_digest, offer = catalog.byDigest(digest)
+    const { catalog: { finding }, relay } = this.host, digest = o.order.offer_digest, offer = finding.byDigest(digest)
     need(offer, 'OFFER_UNKNOWN', 'The offer is not known any longer.', { offer: hex(digest) })
-    if (catalog.isOwn(digest)) this.work(o, offer!); else relay.place(o, offer!)
+    if (finding.isOwn(digest)) this.work(o, offer); else relay.place(o, offer)
   }
   private work(o: Order, { offer, digest }: Offer) {
-    const { host } = this, { order } = o, place = offer.place || host.place
-    need(placeAllowed(order.policy?.places ?? [], place), 'POLICY_VIOLATION', 'The policy does not allow the place of the offer.', { place })
+    const { host } = this, { order } = o, place = offer.place || host.place, places = order.policy?.places ?? []
+    need(placeAllowed(places, place), 'POLICY_VIOLATION', 'The policy does not allow the place of the offer.', { place })
     o.state = 'running'
-    const x = new Execution(host, { offer, offerDigest: digest, run: host.runOf(offer.name), input: { media_type: order.input.media_type, data: o.input },
-      inputDigest: order.input.digest, nonce: order.nonce, prices: order.prices, maxCharge: order.max_charge, deadline: order.deadline }, o)
+    const input = { media_type: order.input?.media_type ?? '', data: o.input }, inputDigest = order.input?.digest ?? nothing
+    const x = new Execution(host, { offer, offerDigest: digest, run: host.runOf(offer.name), input, inputDigest, nonce: order.nonce,
+      prices: order.prices, maxCharge: order.max_charge, deadline: order.deadline }, o)
     o.sink = x
     host.book(o.link).running.add(o)
     x.start()

@@ -1,12 +1,16 @@
 // Relaying: the order that this grid places downstream for an order of a peer (RFC 0011).
 import { createCipheriv, createHmac } from 'node:crypto'
 import { applyTariff, down, rate, type Rate, type Tariff } from '../amounts.ts'
-import type { Catalog, Offer, Way } from '../catalog.ts'
-import { hopId, max, min, need, now, placeAllowed, refuse } from '../core.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Way } from '../catalog/finding.ts'
+import type { Offer } from '../catalog/offers.ts'
+import { hopId, max, min, need, nothing, now, placeAllowed, refuse } from '../core.ts'
+import { lastGrant } from '../holds.ts'
 import type { Link } from '../link.ts'
-import { lastGrant } from '../log.ts'
-import { Order, Placed, type Finder } from '../orders.ts'
-import { checkLane, checkOrder, textsFit } from '../placing.ts'
+import type * as Msg from '../messages.ts'
+import { Order } from '../orders.ts'
+import { Placed, type Finder } from '../placed.ts'
+import { checkLane, checkOrder, textsFit, type NewOrder } from '../placing.ts'
 import type { Book } from './book.ts'
 
 export interface RelayHost extends Finder {
@@ -16,37 +20,46 @@ export interface RelayHost extends Finder {
   placeOrder(p: Placed): void
 }
 
+const NO_INPUT: Msg.PayloadDescriptor = { media_type: '', digest: nothing, size: 0n, encoding: '' }
+
 export class Relay {
   constructor(private readonly host: RelayHost) {}
 
   // The checks in the order of section 3.1.
   place(o: Order, offer: Offer) {
-    const { host } = this, { order, link: up } = o
-    const places: string[] = order.policy?.places ?? [], path: string[] = [...order.path, host.grid]
-    need(order.hop_limit >= 1, 'HOP_LIMIT', 'The order may take no further hop.', { hop_limit: order.hop_limit })
-    need(placeAllowed(places, offer.offer.place), 'POLICY_VIOLATION', 'The policy does not allow the place of the offer.', { place: offer.offer.place })
-    const way = host.catalog.ways(offer, { asset: up.agreement.asset, scale: up.agreement.scale, except: up })[0], link = way.link
-    const r = this.rateOf(o, offer, way), deadline = this.deadline(o, link)
-    need(o.input.length <= link.peerLimits.inline_bytes, 'INPUT_TOO_LARGE', 'The input is larger than the next grid takes.', { size: o.input.length })
-    textsFit(path, order.actors, places, [order.session, order.group, order.input.media_type])
-    const max_charge = down(order.max_charge, r), grant = offer.offer.charge_on === 2 ? max_charge : min(down(order.grant, r), max_charge)
-    checkLane(link, max_charge, grant)
-    this.checkShare(up, link, max_charge, grant)
-    const placed = { id: hopId(o.hold.at, host.secret, up.ledger.head(1, o.seq), 0), offer_digest: order.offer_digest, tariff_seq: BigInt(way.route.tariffSeq),
-      input: { ...order.input, encoding: '' }, prices: applyTariff(offer.offer.prices, way.tariff), max_charge, grant, deadline, hop_limit: order.hop_limit - 1, path,
-      actors: order.actors, policy: order.policy, nonce: order.nonce, session: order.session, group: order.group, account: this.sealed(up, o.seq) }
-    checkOrder(link, placed)
-    o.rate = r
+    const { host } = this, placed = this.draft(o, offer)
+    const p = new Placed(host, placed.link, placed.order, o.input, o, false)
+    o.rate = placed.rate
     o.state = 'running'
-    const p = new Placed(host, link, placed, o.input, o, false)
     o.sink = p
     host.placeOrder(p)
   }
-  private rateOf(o: Order, offer: Offer, way: Way): Rate {
-    const { catalog } = this.host, tariff = catalog.ownTariff(o.link, Number(o.order.tariff_seq))
-    const newest = { tariff_seq: catalog.newestTariff(o.link, offer.offer.origin) }
+  private draft(o: Order, known: Offer): { link: Link; order: NewOrder; rate: Rate } {
+    const { host } = this, { order, link: up } = o, { charge_on, place, prices } = known.offer, { asset, scale } = up.agreement
+    const places = order.policy?.places ?? [], path = [...order.path, host.grid], input = order.input ?? NO_INPUT
+    need(order.hop_limit >= 1, 'HOP_LIMIT', 'The order may take no further hop.', { hop_limit: order.hop_limit })
+    need(placeAllowed(places, place), 'POLICY_VIOLATION', 'The policy does not allow the place of the offer.', { place })
+    const [way] = host.catalog.finding.ways(known, { asset, scale, except: up }), { link } = way
+    const r = this.rateOf(o, known.offer, way), deadline = this.deadline(o, link), most = link.peerLimits.inline_bytes
+    need(o.input.length <= most, 'INPUT_TOO_LARGE', 'The input is larger than the next grid takes.', { size: o.input.length })
+    textsFit(path, order.actors, places, [order.session, order.group, input.media_type])
+    const max_charge = down(order.max_charge, r), grant = charge_on === 2 ? max_charge : min(down(order.grant, r), max_charge)
+    checkLane(link, max_charge, grant)
+    this.checkShare(up, link, max_charge, grant)
+    const { offer_digest, actors, policy, nonce, session, group } = order
+    const placed = { id: hopId(o.hold.at, host.secret, up.ledger.head(1, o.seq), 0), offer_digest, tariff_seq: BigInt(way.route.tariffSeq),
+      input: { ...input, encoding: '' }, prices: applyTariff(prices, way.tariff), max_charge, grant, deadline,
+      hop_limit: order.hop_limit - 1, path, actors, policy, nonce, session, group, account: this.sealed(up, o.seq) }
+    checkOrder(link, placed)
+    return { link, order: placed, rate: r }
+  }
+  private rateOf(o: Order, offer: Msg.Offer, way: Way): Rate {
+    const { advertising } = this.host.catalog, tariff = advertising.ownTariff(o.link, Number(o.order.tariff_seq))
+    const newest = { tariff_seq: advertising.newestTariff(o.link, offer.origin) }
     need(tariff, 'PRICE_CHANGED', 'The tariff is not known any longer.', newest)
-    try { return rateBetween(tariff, way.tariff, o) } catch (e: any) { return refuse('PRICE_CHANGED', e.message, newest) }
+    try { return rateBetween(tariff, way.tariff, o) } catch (e) {
+      return refuse('PRICE_CHANGED', e instanceof Error ? e.message : '', newest)
+    }
   }
   private deadline(o: Order, link: Link): bigint {
     const skew = max(o.link.agreement.max_skew_ms, link.agreement.max_skew_ms), margin = this.host.outage + 2n * skew
@@ -83,4 +96,5 @@ export class Relay {
     return Buffer.concat([iv, c.update(plain), c.final(), c.getAuthTag()]).toString('base64url')
   }
 }
-export const rateBetween = (upstream: Tariff, downstream: Tariff, o: Order): Rate => ({ ...rate(upstream, downstream), lines: BigInt(o.order.prices.length) })
+export const rateBetween = (upstream: Tariff, downstream: Tariff, o: Order): Rate =>
+  ({ ...rate(upstream, downstream), lines: BigInt(o.order.prices.length) })

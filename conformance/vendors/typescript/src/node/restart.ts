@@ -1,13 +1,15 @@
 // Comes back to what was last written; links then converge (RFC 0002, IT-ARC-011; RFC 0009 section 3.15).
-import type { Catalog } from '../catalog.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Consumers } from '../consumer/consumers.ts'
-import { hopId } from '../core.ts'
+import { hopId, nothing } from '../core.ts'
+import { problemOf } from '../errors.ts'
+import { failed, STATE } from '../execution.ts'
+import type { Hold, Side } from '../holds.ts'
 import type { Link } from '../link.ts'
-import type { Hold, Side } from '../log.ts'
-import { Order, Placed, problemOf, type Finder, type Placer } from '../orders.ts'
+import { Order } from '../orders.ts'
+import { Placed, type Finder, type Placer } from '../placed.ts'
 import { decode } from '../proto.ts'
-import { STATE } from '../execution.ts'
-import { fromHex, type Store } from '../store.ts'
+import { fromHex, type LinkLine, type Store } from '../store.ts'
 import type { Book } from './book.ts'
 import type { Peering } from './peering.ts'
 import { rateBetween } from './relay.ts'
@@ -27,43 +29,49 @@ export class Restart {
   run() {
     const { peering, catalog, consumers, store, links } = this.host
     peering.restore(store.read('peerings.jsonl'))
-    catalog.restore(store.read('catalog.jsonl'))
+    catalog.routes.restore(store.read('catalog.jsonl'))
     for (const link of links.values()) this.readLogs(link)
-    for (const link of links.values()) for (const h of link.ledger.logs[1].holds.values()) if (h.state === 'OPEN') this.takeUp(link, h)
+    for (const link of links.values()) this.takeUpAll(link)
     consumers.restore(store.read('invocations.jsonl'), (name, seq, i) => {
       const link = links.get(name)
-      return link?.ledger.logs[0].holds.has(seq) ? this.place(link, seq, i, true) : undefined
+      return link && this.place(link, seq, i, true)
     })
     for (const p of this.again) p.retell()
   }
   private readLogs(link: Link) {
-    const { ownKeys, catalog, store } = this.host
-    for (const l of store.read(`link-${link.name}.jsonl`)) {
-      const sig = fromHex(l.g)
-      link.ledger.atomic(() => link.ledger.take(l.s, l.e.length ? l.f : 0, l.e.map(fromHex), decode('HeadSignature', sig), sig, l.s ? link.peer.keysEver : ownKeys))
-      for (const [seq, data] of l.i) this.inputs.set(`${link.name} ${l.s} ${seq}`, fromHex(data))
-    }
-    catalog.restoreTariffs(link)
+    const { catalog, store } = this.host
+    for (const l of store.read(`link-${link.name}.jsonl`)) this.readGroup(link, l)
+    catalog.advertising.restoreTariffs(link)
     for (const [seq, h] of link.ledger.logs[0].holds) this.sent.set(h.order.id, [link, seq])
   }
-  private input(link: Link, side: Side, seq: number): Buffer { return this.inputs.get(`${link.name} ${side} ${seq}`) ?? Buffer.alloc(0) }
+  private readGroup(link: Link, l: LinkLine) {
+    const bytes = fromHex(l.g), given = { first: l.f, entries: l.e.map(fromHex), sig: decode('HeadSignature', bytes), bytes }
+    link.ledger.atomic(() => link.ledger.take(l.s, given, l.s ? link.peer.keysEver : this.host.ownKeys))
+    for (const [seq, data] of l.i) this.inputs.set(`${link.name} ${l.s} ${seq}`, fromHex(data))
+  }
+  private input(link: Link, side: Side, seq: number): Buffer { return this.inputs.get(`${link.name} ${side} ${seq}`) ?? nothing }
+  private takeUpAll(link: Link) { for (const h of link.ledger.logs[1].holds.values()) if (h.state === 'OPEN') this.takeUp(link, h) }
   // An order of a peer goes on where it was relayed; work of this grid's own is lost.
   private takeUp(link: Link, h: Hold) {
     const o = new Order(link, h, this.input(link, 1, h.seq), () => 0n)
     const below = this.sent.get(hopId(h.at, this.host.secret, link.ledger.head(1, h.seq), 0))
     this.host.book(link).orders.set(h.seq, o)
     if (below) this.goOn(o, ...below)
-    else if (h.canceled) o.end({ state: STATE.CANCELED, quantities: [], usage: [], problem: problemOf('CANCELED', 'The order was canceled.') })
-    else o.end({ state: STATE.FAILED, quantities: [], usage: [], problem: problemOf('EXECUTION_LOST', 'The node was restarted during the work.') })
+    else if (h.canceled) o.end({ ...failed(problemOf('CANCELED', 'The order was canceled.')), state: STATE.CANCELED })
+    else o.end(failed(problemOf('EXECUTION_LOST', 'The node was restarted during the work.')))
   }
   private goOn(o: Order, link: Link, seq: number) {
-    const tariff = this.host.catalog.ownTariff(o.link, Number(o.order.tariff_seq)), order = link.ledger.logs[0].holds.get(seq)!.order
-    o.rate = rateBetween(tariff, link.ledger.logs[1].tariffs.get(Number(order.tariff_seq)), o)
+    const p = this.place(link, seq, o, false), up = this.host.catalog.advertising.ownTariff(o.link, Number(o.order.tariff_seq))
+    const below = p && link.ledger.logs[1].tariffs.get(Number(p.order.tariff_seq))
+    if (!p || !up || !below) throw new Error(`the tariffs of order ${o.order.id} are not known any longer`)
+    o.rate = rateBetween(up, below, o)
     o.state = 'running'
-    o.sink = this.place(link, seq, o, false)
+    o.sink = p
   }
-  private place(link: Link, seq: number, placer: Placer, returnsCredit: boolean): Placed {
-    const h = link.ledger.logs[0].holds.get(seq)!, p = new Placed(this.host, link, h.order, this.input(link, 0, seq), placer, returnsCredit)
+  private place(link: Link, seq: number, placer: Placer, returnsCredit: boolean): Placed | undefined {
+    const h = link.ledger.logs[0].holds.get(seq)
+    if (!h) return undefined
+    const p = new Placed(this.host, link, h.order, this.input(link, 0, seq), placer, returnsCredit)
     p.take(h)
     this.host.book(link).placed.set(seq, p)
     this.again.push(p)
