@@ -215,7 +215,7 @@ export class Link {
     this.owesSignature = false
     const group = { first, entries, sig: this.ledger.sign(this.host.signingKey, this.session ?? this.lastSession).bytes, inputs }
     this.host.record(this, 0, group)
-    this.outgoing.group(group)
+    if (this.state !== 'down') this.outgoing.group(group)      // what is written meanwhile, the next opening resends
   }
   // Events are given with order_seq set.
   event(e: Draft<Msg.Event>) {

@@ -1,4 +1,5 @@
 // Comes back to what was last written; links then converge (RFC 0002, IT-ARC-011; RFC 0009 section 3.15).
+import type { Rate } from '../amounts.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Consumers } from '../consumer/consumers.ts'
 import { hopId, nothing } from '../core.ts'
@@ -13,6 +14,9 @@ import { fromHex, type LinkLine, type Store } from '../store.ts'
 import type { Book } from './book.ts'
 import type { Peering } from './peering.ts'
 import { rateBetween } from './relay.ts'
+
+// Where a log has dropped one of the two tariffs: it keeps the newest alone.
+const UNCHANGED: Rate = { num: 1n, den: 1n, fee: 0n, lines: 0n }
 
 export interface RestartHost extends Finder {
   secret: Buffer; ownKeys: Buffer[]; links: Map<string, Link>
@@ -63,8 +67,8 @@ export class Restart {
   private goOn(o: Order, link: Link, seq: number) {
     const p = this.place(link, seq, o, false), up = this.host.catalog.advertising.ownTariff(o.link, Number(o.order.tariff_seq))
     const below = p && link.ledger.logs[1].tariffs.get(Number(p.order.tariff_seq))
-    if (!p || !up || !below) throw new Error(`the tariffs of order ${o.order.id} are not known any longer`)
-    o.rate = rateBetween(up, below, o)
+    if (!p) throw new Error(`order ${o.order.id} was placed and has no hold`)
+    o.rate = up && below ? rateBetween(up, below, o) : UNCHANGED
     o.state = 'running'
     o.sink = p
   }
