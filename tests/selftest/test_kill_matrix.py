@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
+import pytest
+
 from intertie_conformance.checks import all_checks
 from intertie_conformance.mutants import all_mutants
 from intertie_conformance.passive import all_rules
 from intertie_conformance.registry import requirements
+from intertie_conformance.trials import Trial, tried
 from intertie_conformance.unseen import unseen
 
 WHOLE_AREAS = ("ENC", "LNK")
@@ -26,3 +31,21 @@ def test_nothing_that_has_a_reason_has_a_check() -> None:
     assert sorted(checked & set(unseen())) == []
     assert sorted(name for name in checked if requirements()[name].reason) == []
     assert sorted(name for name in unseen() if not requirements()[name].testable) == []
+
+
+def test_trials_come_in_the_order_of_their_mutants() -> None:
+    mutants = [made for made in all_mutants() if made.name.startswith("encoding.")][:6]
+    heard: list[str] = []
+    found = tried(mutants, "seed", others=False, jobs=2, progress=lambda trial: heard.append(trial.mutant.name))
+    assert [trial.mutant.name for trial in found] == [made.name for made in mutants]
+    assert sorted(heard) == sorted(made.name for made in mutants)
+    assert all(trial.killed for trial in found)
+
+
+def test_a_process_that_dies_is_no_verdict() -> None:
+    def kill(_: Trial) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(RuntimeError, match="-9"):
+        tried(list(all_mutants())[:40], "seed", others=False, jobs=1, progress=kill)
