@@ -108,8 +108,8 @@ async def test_a_terminal_that_closes_lets_running_work_end(pair: Pair) -> None:
     before = (await pair.south.status())["running"]
     calling = asyncio.create_task(pair.north.call(pair.token, DELAY, {"ms": 3_000}))
     await until(lambda: working(pair.south, before), "work at south")
-    for _ in range(2):
-        pair.south.signal(signal.SIGHUP)
+    for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+        pair.south.signal(number)
     assert await pair.south.ended() == 0
     ran = await calling
     assert (ran.status, ran.json()["state"], ran.json()["charge"]) == (0, "COMPLETED", "10"), ran

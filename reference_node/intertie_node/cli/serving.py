@@ -49,16 +49,17 @@ async def _serve(folder: Path, as_json: bool) -> None:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM, SIGINT or SIGHUP sets; a second one of the first two ends the process.
+    """An event that SIGTERM, SIGINT or SIGHUP sets; the second SIGTERM or SIGINT ends the process.
 
     A terminal that closes may send SIGHUP more than once; who ignores it, as nohup does, goes on ignoring it.
     """
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    stop, asked, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
 
     def heard(number: int) -> None:
-        if stop.is_set():
+        if asked.is_set():
             log.warning("second signal: ending at once")
             os._exit(128 + number)
+        asked.set()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
