@@ -1,4 +1,4 @@
-"""Grids that the tests of a module share."""
+"""Grids that tests share."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ async def stage(module_stage: Stage) -> AsyncIterator[Stage]:
     await module_stage.check_calm()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    """What is typed at two grids is typed at the same two in all modules: their start takes longer than most tests."""
     folder = tmp_path_factory.mktemp("cli")
     async with serving(folder, "north.example") as north, serving(folder, "south.example") as south:
         genesis = await peer_up(north, south)

@@ -11,7 +11,7 @@ import pytest
 from tests.federation.grids import until
 from tests.federation.pair import DELAY, ECHO, Pair
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_stream_is_told_event_by_event_and_a_question_is_answered(pair: Pair) -> None:
@@ -58,7 +58,7 @@ async def test_lists_are_paged_and_scoped(pair: Pair) -> None:
     own = await pair.north.must("invocations", "list", token=bob)
     assert [each["id"] for each in own["items"]] == [done["id"]]
     every = await pair.north.get("/v1/invocations", limit=500)
-    assert {each["caller"] for each in every["items"]} == {"alice", "bob"}
+    assert {each["caller"] for each in every["items"]} >= {"alice", "bob"}
     first = await pair.north.get("/v1/invocations", limit=2)
     second = await pair.north.must("invocations", "list", "-n", "2", "--after", first["next"])
     assert first["items"] + second["items"] == every["items"][:4]

@@ -12,7 +12,7 @@ import pytest
 from tests.federation.grids import INTERTIE, run, until
 from tests.federation.pair import ECHO, Pair
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_call_is_charged_in_both_books_and_the_export_proves_it(pair: Pair, tmp_path: Path) -> None:

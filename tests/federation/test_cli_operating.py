@@ -15,7 +15,7 @@ from tests.federation.pair import DELAY, ECHO, Pair
 
 from intertie.descriptors import verify_chain
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_tables_for_people(pair: Pair) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.federation.grids import GridProcess, Ran, run, serving, typed, until
 from tests.federation.pair import DELAY, ECHO, Pair
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_wrong_inputs_are_named(pair: Pair) -> None:
