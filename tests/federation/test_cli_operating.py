@@ -106,7 +106,7 @@ async def test_sigterm_lets_running_work_end(pair: Pair) -> None:
 
 async def test_a_terminal_that_closes_lets_running_work_end(pair: Pair) -> None:
     before = (await pair.south.status())["running"]
-    calling = asyncio.create_task(pair.north.call(pair.token, DELAY, {"ms": 3_000}))
+    calling = asyncio.create_task(pair.north.call(pair.token, DELAY, {"ms": 1_500}))
     await until(lambda: working(pair.south, before), "work at south")
     for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
         pair.south.signal(number)
