@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from intertie_conformance.checks import Check, all_checks
@@ -15,7 +16,7 @@ from intertie_conformance.grid.liars import LIARS
 from intertie_conformance.grid.node import Grid
 from intertie_conformance.mutants import Mutant, all_mutants
 from intertie_conformance.registry import requirements
-from intertie_conformance.trials import RED, Trial, judge, trial, tried
+from intertie_conformance.trials import RED, Trial, judge, trial, try_all
 from intertie_conformance.unseen import unseen
 from intertie_conformance.verdicts import Outcome, Verdict
 
@@ -143,13 +144,12 @@ async def selftest(
 ) -> Matrix:
     """All of it; `only` narrows the mutants by requirement or name and leaves honest grid and liars out."""
     matrix = Matrix()
-    if not only:  # alone: an honest grid that is slow because of others would look like a broken one
+    trying = partial(try_all, chosen(only), seed, others=others, jobs=jobs, progress=progress)
+    if only:
+        matrix.trials = await asyncio.to_thread(trying)
+    else:  # alone at first: an honest grid that is slow because of others would look like a broken one
         matrix.honest = await honest(seed)
-    trying = asyncio.to_thread(tried, chosen(only), seed, others=others, jobs=jobs, progress=progress)
-    if not only:
-        matrix.unearned, matrix.trials = await asyncio.gather(liars(seed), trying)
-    else:
-        matrix.trials = await trying
+        matrix.unearned, matrix.trials = await asyncio.gather(liars(seed), asyncio.to_thread(trying))
     for place, done in enumerate(matrix.trials):  # again, alone: beside others a check may have had too little time
         if not done.killed:
             matrix.trials[place] = await trial(done.mutant, seed, others=others)

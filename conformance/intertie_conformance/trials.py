@@ -100,7 +100,7 @@ async def trial(made: Mutant, seed: str, *, others: bool, of: Sequence[str] = ()
     return Trial(made, outcomes)
 
 
-def tried(
+def try_all(
     mutants: Sequence[Mutant], seed: str, *, others: bool, jobs: int, progress: Callable[[Trial], None]
 ) -> list[Trial]:
     """All these mutants, tried in `jobs` processes; in the order given.
@@ -110,8 +110,9 @@ def tried(
     context = multiprocessing.get_context("spawn")
     told: Any = context.Queue()
     shares = [[made.name for made in mutants[start::jobs]] for start in range(jobs)]
-    made = (seed, others, jobs, told)
-    processes = [context.Process(target=_work, args=(share, *made), daemon=True) for share in shares if share]
+    processes = [
+        context.Process(target=_work, args=(share, seed, others, jobs, told), daemon=True) for share in shares if share
+    ]
     for process in processes:
         process.start()
     found: dict[str, Trial] = {}

@@ -117,8 +117,8 @@ async def _run(arguments: tuple[str, ...], env: Mapping[str, str], given: bytes 
 def typed(*arguments: str, env: Mapping[str, str] | None = None) -> Ran:
     """Run a command in this process, which is faster; only for commands that do not use an event loop of their own."""
     hidden: dict[str, str | None] = {key: None for key in os.environ if key.startswith("INTERTIE_")}
-    result = CliRunner().invoke(app, arguments, env={**hidden, **(env or {})})
-    status, err = result.exit_code, result.stderr
+    result = CliRunner().invoke(app, arguments, env={**hidden, **(env or {})}, standalone_mode=False)
+    status, err = result.exit_code or result.return_value or 0, result.stderr  # as `intertie_node.cli` runs it
     if isinstance(result.exception, Exception):
         with contextlib.redirect_stderr(io.StringIO()) as said:
             status = report(result.exception, as_json="--json" in arguments)

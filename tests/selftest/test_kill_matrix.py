@@ -10,7 +10,7 @@ from intertie_conformance.checks import all_checks
 from intertie_conformance.mutants import all_mutants
 from intertie_conformance.passive import all_rules
 from intertie_conformance.registry import requirements
-from intertie_conformance.trials import Trial, tried
+from intertie_conformance.trials import Trial, try_all
 from intertie_conformance.unseen import unseen
 
 WHOLE_AREAS = ("ENC", "LNK")
@@ -36,7 +36,7 @@ def test_nothing_that_has_a_reason_has_a_check() -> None:
 def test_trials_come_in_the_order_of_their_mutants() -> None:
     mutants = [made for made in all_mutants() if made.name.startswith("encoding.")][:6]
     heard: list[str] = []
-    found = tried(mutants, "seed", others=False, jobs=2, progress=lambda trial: heard.append(trial.mutant.name))
+    found = try_all(mutants, "seed", others=False, jobs=2, progress=lambda trial: heard.append(trial.mutant.name))
     assert [trial.mutant.name for trial in found] == [made.name for made in mutants]
     assert sorted(heard) == sorted(made.name for made in mutants)
     assert all(trial.killed for trial in found)
@@ -48,4 +48,4 @@ def test_a_process_that_dies_is_no_verdict() -> None:
             process.kill()
 
     with pytest.raises(RuntimeError, match="-9"):
-        tried(list(all_mutants())[:40], "seed", others=False, jobs=1, progress=kill)
+        try_all(list(all_mutants())[:40], "seed", others=False, jobs=1, progress=kill)

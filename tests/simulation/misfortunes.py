@@ -139,14 +139,23 @@ def _crowd(rng: Random, plan: Plan, call: Item, host: int) -> None:
     _go_down(rng, plan, host, call.at + rng.choice((60, 150, 1_500)))
 
 
-def tear(rng: Random, plan: Plan) -> None:
-    """A link breaks while many outputs are on their way over it; some end just when it is open again."""
-    calls = [op for op in plan.ops if op.kind == "call"]
+def _honest_link(rng: Random, plan: Plan) -> tuple[int, int, int, int] | None:
+    """(link, payer, provider, when) between two honest grids, None if there are none."""
     pairs = [number for number, peering in enumerate(plan.peerings) if {peering.a, peering.b} <= set(plan.honest)]
     if not pairs:
-        return
+        return None
     link, at = rng.choice(pairs), busy(rng, plan)
-    grid, target = rng.sample((plan.peerings[link].a, plan.peerings[link].b), 2)
+    payer, provider = rng.sample((plan.peerings[link].a, plan.peerings[link].b), 2)
+    return link, payer, provider, at
+
+
+def tear(rng: Random, plan: Plan) -> None:
+    """A link breaks while many outputs are on their way over it; some end just when it is open again."""
+    drawn = _honest_link(rng, plan)
+    if drawn is None:
+        return
+    link, grid, target, at = drawn
+    calls = [op for op in plan.ops if op.kind == "call"]
     for number in range(len(calls), len(calls) + 10):
         work = {"offer": "stream", "pieces": rng.randint(10, 40), "pause": 8, "tokens": 1, "end": "done", "reading": 0}
         terms = {"max": 60, "grant": 60, "timeout": 4_000, "grid": grid, "target": target, "number": number}
@@ -157,12 +166,11 @@ def tear(rng: Random, plan: Plan) -> None:
 
 def hurry(rng: Random, plan: Plan) -> None:
     """A link closes and opens under calls that come faster than a slow disk commits: many share a batch with that."""
-    calls = [op for op in plan.ops if op.kind == "call"]
-    pairs = [number for number, peering in enumerate(plan.peerings) if {peering.a, peering.b} <= set(plan.honest)]
-    if not pairs:
+    drawn = _honest_link(rng, plan)
+    if drawn is None:
         return
-    link, at = rng.choice(pairs), busy(rng, plan)
-    grid, target = rng.sample((plan.peerings[link].a, plan.peerings[link].b), 2)
+    link, grid, target, at = drawn
+    calls = [op for op in plan.ops if op.kind == "call"]
     for number in range(len(calls), len(calls) + 120):
         work = {"offer": "echo", "max": 20, "grant": 20, "timeout": 4_000, "number": number}
         args = {**rng.choice(calls).args, **work, "grid": grid, "target": target}

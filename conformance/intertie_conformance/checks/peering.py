@@ -77,12 +77,6 @@ def sealed_terms(stage: Stage, me: Identity, *keys: Key, **changes: Any) -> byte
     return signed(message, *(keys or (me.key,)))
 
 
-def ballast(size: int) -> bytes:
-    """A field that no message has, of so many bytes (below 2^21)."""
-    length = bytes((size & 127 | 128, size >> 7 & 127 | 128, size >> 14))
-    return b"\xfa\x3e" + length + bytes(size)
-
-
 def signed(message: ag.Agreement, *keys: Key) -> bytes:
     """An agreement in its envelope."""
     return envelope.seal(envelope.AGREEMENT, message.SerializeToString(deterministic=True), keys)
@@ -134,12 +128,13 @@ async def signature_of_proposer(stage: Stage) -> None:
 
 @check("IT-PEE-005", role="stranger", refusal=True)
 async def steps_of_agreement(stage: Stage) -> None:
-    """Of two faults in an agreement the one of the earlier step names the reason; one too large has that alone."""
+    """Of two faults in an agreement the one of the earlier step names the reason."""
     await sound(stage)
     me = stage.peerings.identity()
-    payload = terms(me, stage.target.described).SerializeToString(deterministic=True) + ballast(agreements.MAX_BYTES)
-    large = envelope.seal(envelope.AGREEMENT, payload, [me.key])
-    await expect_refusal(stage, me.chain, large, "INVALID_ARGUMENT", what=f"an envelope of {len(large)} bytes")
+    large = sealed_terms(stage, me, rails=["r" * agreements.MAX_BYTES])
+    await expect_refusal(
+        stage, me.chain, large, "INVALID_ARGUMENT", what=f"{len(large)} bytes, a rail that is no token"
+    )
     wrong_type = envelope.seal(envelope.DESCRIPTOR, terms(me, stage.target.described).SerializeToString(), [Key()])
     await expect_refusal(stage, me.chain, wrong_type, "INVALID_ARGUMENT", what="another type, a stranger's key")
     undecodable = envelope.seal(envelope.AGREEMENT, b"\xff\xff", [me.key])

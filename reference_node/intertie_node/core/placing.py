@@ -68,8 +68,10 @@ def ways(world: World, offer: KnownOffer, now: int, upstream: Link | None = None
     found = []
     for route in world.catalog.routes_to(offer):
         tariff = _in_force(world, route, now, upstream)
-        prices = priced(offer, tariff) if tariff is not None else None
-        if tariff is not None and prices is not None:
+        if tariff is None:
+            continue
+        prices = priced(offer, tariff)
+        if prices is not None:
             found.append(Way(world.links[route.link], route, tariff, prices))
     return found
 
